@@ -1,0 +1,67 @@
+/**
+ * What every reader gives and every transform takes: a labelled image, and an indexed set of them.
+ * First stage of the data side: readers (`synthetic`, `camvid`) -> transforms -> loader.
+ */
+import { DataError, UsageError } from '../dsl/errors.ts'
+
+/** The label of a pixel that takes part in no loss and no score. */
+export const ignored = 255
+
+/** Height and width, in pixels. */
+export type Size = readonly [height: number, width: number]
+
+/** Red, green, blue in 0..255. */
+export type Colour = readonly [red: number, green: number, blue: number]
+
+/**
+ * One labelled image. Transforms return new samples and never write into the arrays of the old one.
+ *   image  [3, height, width], planar RGB in 0..1
+ *   label  [height, width], class numbers; 255 is ignored
+ */
+export interface Sample {
+  readonly name: string
+  readonly height: number
+  readonly width: number
+  readonly image: Float32Array
+  readonly label: Uint8Array
+}
+
+/**
+ * An indexed set of samples. `get(i)` is deterministic: the same index gives equal numbers at every call.
+ * `palette[c]` is the colour in which class c (`classes[c]`) is drawn.
+ */
+export interface Dataset {
+  readonly name: string
+  readonly classes: readonly string[]
+  readonly palette: readonly Colour[]
+  /** The number of samples; `get` takes 0 to size - 1. */
+  readonly size: number
+  /** Rejects with a DataError if the index is out of range or what lies behind it cannot be read. */
+  readonly get: (index: number) => Promise<Sample>
+}
+
+/**
+ * The samples from..to-1 of a dataset, as a dataset: how one set becomes a train and a validation split.
+ * @throws UsageError  unless 0 <= from < to <= size, all integers
+ * @example const train = subset(scenes, 0, 900), val = subset(scenes, 900, 1000)
+ */
+export function subset(dataset: Dataset, from: number, to: number): Dataset {
+  if (!Number.isInteger(from) || !Number.isInteger(to) || from < 0 || from >= to || to > dataset.size)
+    throw new UsageError(
+      `subset: need 0 <= from < to <= ${dataset.size} (${dataset.name}), got ${from}..${to}`,
+    )
+  const inner: Dataset = { ...dataset, name: `${dataset.name}[${from}..${to})`, size: to - from }
+  return { ...inner, get: async i => dataset.get(from + checkIndex(inner, i)) }
+}
+
+/**
+ * The index itself, if the dataset has it: the first line of every `get`.
+ * @throws DataError  otherwise
+ */
+export function checkIndex(dataset: Pick<Dataset, 'name' | 'size'>, index: number): number {
+  if (!Number.isInteger(index) || index < 0 || index >= dataset.size)
+    throw new DataError(
+      `${dataset.name}: no sample ${index}; there are ${dataset.size} (0 to ${dataset.size - 1})`,
+    )
+  return index
+}

@@ -213,7 +213,8 @@ function parseEntry(name: string, value: unknown, path: string): Entry {
   const at = `${path}: tensor ${quote(name)}`
   const parsed = entrySchema.safeParse(value)
   if (!parsed.success) throw new DataError(`${at}: ${z.prettifyError(parsed.error)}`)
-  const { shape, data_offsets: [begin, end] } = parsed.data // biome-ignore format: one line reads better
+  const { shape, data_offsets } = parsed.data
+  const [begin, end] = data_offsets
   const dtype = dtypeOf.get(parsed.data.dtype)
   if (dtype === undefined)
     throw new DataError(

@@ -7,7 +7,7 @@
  * pid 7. The lock of a dead process is moved away under a name of our own and looked at once more: if another
  * process took it over in between, it is put back.
  */
-import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { constants, copyFileSync, linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
@@ -36,9 +36,11 @@ export function lockFolder(folder: string): () => void {
       rmSync(own, { force: true })
     }
   })
+  let locked = true
   const unlock = (): void => {
     process.off('exit', unlock)
-    rmSync(path, { force: true })
+    if (locked) rmSync(path, { force: true })
+    locked = false
   }
   process.on('exit', unlock)
   return unlock
@@ -102,15 +104,20 @@ function began(pid: number): string | undefined {
 }
 
 /** Makes `to` a second name of `from`; false if `to` exists. */
-function link(from: string, to: string): boolean {
+function link(from: string, to: string, place: (from: string, to: string) => void = linkSync): boolean {
   try {
-    linkSync(from, to)
+    place(from, to)
     return true
   } catch (error) {
-    if (isSystemError(error) && error.code === 'EEXIST') return false
+    if (!isSystemError(error)) throw error
+    if (error.code === 'EEXIST') return false
+    // A file system without hard links (exFAT, some mounts): a copy is nearly as good.
+    if (place === linkSync) return link(from, to, exclusiveCopy)
     throw error
   }
 }
+
+const exclusiveCopy = (from: string, to: string): void => copyFileSync(from, to, constants.COPYFILE_EXCL)
 
 function read(path: string): string | undefined {
   let text: string | undefined

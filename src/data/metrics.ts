@@ -4,9 +4,10 @@
  * @see Everingham et al. 2010 (PASCAL VOC); Long, Shelhamer, Darrell 2015, arXiv:1411.4038, section 5
  */
 import { DataError } from '../dsl/errors.ts'
+import { ignored } from './sample.ts'
 
 /** The label of pixels without a class (PASCAL VOC, Cityscapes train ids). */
-export const voidLabel = 255
+export const ignored = 255
 
 /** Pixel counts, row-major [label, prediction]; float64 counts exactly up to 2^53. */
 export type ConfusionMatrix = Float64Array
@@ -56,11 +57,11 @@ export function update(
     throw new DataError(`update: ${label.length} labels, but ${prediction.length} predictions`)
   for (let i = 0; i < label.length; i++) {
     const want = label[i]
-    if (want === voidLabel) continue
+    if (want === ignored) continue
     const got = prediction[i]
     if (!isClass(want, classes) || !isClass(got, classes))
       throw new DataError(
-        `update: pixel ${i} has label ${want} and prediction ${got}; classes are 0 .. ${classes - 1}, void is ${voidLabel}`,
+        `update: pixel ${i} has label ${want} and prediction ${got}; classes are 0 .. ${classes - 1}, void is ${ignored}`,
       )
     matrix[want * classes + got]++
   }

@@ -115,7 +115,8 @@ const entrySchema = z.strictObject({
   shape: z.array(count),
   data_offsets: z.tuple([count, count]),
 })
-const metadataSchema = z.record(z.string(), z.string())
+// Pairs, for a zod record loses the key __proto__.
+const metadataSchema = z.array(z.tuple([z.string(), z.string()]))
 
 function parts(
   tensors: ReadonlyMap<string, NDArray>,
@@ -187,19 +188,23 @@ function parseHeader(
   path: string,
 ): { entries: readonly Entry[]; metadata: ReadonlyMap<string, string> } {
   const header = parseJson(bytes, path)
-  if (typeof header !== 'object' || header === null || Array.isArray(header))
+  if (!isObject(header))
     throw new DataError(`${path}: the header is not a JSON object; is this a safetensors file?`)
   const entries: Entry[] = []
   let metadata: ReadonlyMap<string, string> = new Map()
   for (const [name, value] of Object.entries(header)) {
     if (name === metadataKey) {
-      const parsed = metadataSchema.safeParse(value)
-      if (!parsed.success) throw new DataError(`${path}: ${metadataKey}: ${z.prettifyError(parsed.error)}`)
-      metadata = new Map(Object.entries(parsed.data))
+      const parsed = metadataSchema.safeParse(isObject(value) ? Object.entries(value) : value)
+      if (!parsed.success)
+        throw new DataError(`${path}: ${metadataKey} must hold text only: ${z.prettifyError(parsed.error)}`)
+      metadata = new Map(parsed.data)
     } else entries.push(parseEntry(name, value, path))
   }
   return { entries, metadata }
 }
+
+const isObject = (x: unknown): x is Readonly<Record<string, unknown>> =>
+  typeof x === 'object' && x !== null && !Array.isArray(x)
 
 function parseJson(bytes: Uint8Array, path: string): unknown {
   try {

@@ -13,7 +13,7 @@ import {
 import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { type Json, openRun } from '../../src/cli/run-folder.ts'
+import { type Json, type Metric, openRun } from '../../src/cli/run-folder.ts'
 import { array } from '../../src/dsl/array.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'runs-'))
@@ -41,7 +41,10 @@ test('a folder that is open is refused, in this process too', () => {
     message: new RegExp(`in use by process ${process.pid}`),
   })
   run.close()
-  openRun(folder, config).close()
+  const next = openRun(folder, config)
+  run.close()
+  assert(existsSync(join(folder, 'lock')), 'closing twice must not unlock the next run')
+  next.close()
 })
 
 test('a process holds the folder while it lives; killed, its lock is taken over', async () => {
@@ -120,7 +123,7 @@ test('a resume with another configuration is refused, names the keys and unlocks
 test('rewind drops what the phase will measure again, and nothing else', () => {
   const run = openRun(fresh(), config)
   assert.deepEqual(run.metrics(), [])
-  const lines = [
+  const lines: Metric[] = [
     { phase: 'teacher', step: 30, loss: 0.5 },
     { phase: 'student', step: 10, loss: 2 },
     { phase: 'student', step: 20, miou: 0.3 },

@@ -32,7 +32,9 @@ const names = fc.oneof(
 const maps = fc
   .uniqueArray(fc.tuple(names, arrays), { selector: ([name]) => name, maxLength: 5 })
   .map(x => new Map(x))
-const metadata = fc.dictionary(fc.string(), fc.string(), { noNullPrototype: true })
+const metadata = fc.dictionary(fc.oneof(fc.string(), fc.constant('__proto__')), fc.string(), {
+  noNullPrototype: true,
+})
 
 const bits = ({ shape, dtype, data }: NDArray) => ({
   shape: [...shape],

@@ -1,6 +1,6 @@
 /**
  * Image files. In: bytes of a JPEG or PNG, recognised by content. Out: pixels; and pixels to PNG, for reports.
- * Pure, without `node:`; `name` (the file's path) is only for the messages.
+ * Pure, runs in a browser; `name` (the file's path) is only for the messages.
  */
 import { decode as decodePng, encode } from 'fast-png'
 import jpeg from 'jpeg-js'

@@ -6,9 +6,6 @@
 import { DataError } from '../dsl/errors.ts'
 import { ignored } from './sample.ts'
 
-/** The label of pixels without a class (PASCAL VOC, Cityscapes train ids). */
-export const ignored = 255
-
 /** Pixel counts, row-major [label, prediction]; float64 counts exactly up to 2^53. */
 export type ConfusionMatrix = Float64Array
 

@@ -141,6 +141,9 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
   return sameShape(full, x.shape) ? x : bind1('reshape', { shape: full }, [x])
 }
 
+/** The same value as the result of an equation of its own; simplification removes it. */
+export const identity = (x: Tensor): Tensor => bind1('reshape', { shape: x.shape }, [x])
+
 export function permute(x: Tensor, order: readonly number[]): Tensor {
   const list = normalAxes('permute', order, x.shape.length)
   return list.every((a, i) => a === i) && list.length === x.shape.length

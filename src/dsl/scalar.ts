@@ -201,7 +201,7 @@ export const scalars: { readonly [K in ScalarOp]: ScalarRecord<Arity[K]> } = {
   // 2^x for integral x in the range of normal exponents
   exp2i: { arity: 1, on: 'float', out: 'same', js: x => 2 ** x, wgsl: call('ct_exp2i'), wasm: 'own', partials: null, smoothOn: [] },
   // floor(log2 x) of a positive normal number, from its bits
-  exponent: { arity: 1, on: 'float', out: 'same', js: x => Math.floor(Math.log2(x)), wgsl: call('ct_exponent'), wasm: 'own', partials: null, smoothOn: [] },
+  exponent: { arity: 1, on: 'float', out: 'same', js: x => { const e = Math.floor(Math.log2(x)); return 2 ** e > x ? e - 1 : e }, wgsl: call('ct_exponent'), wasm: 'own', partials: null, smoothOn: [] },
   sign: { arity: 1, on: 'number', out: 'same', js: x => Math.sign(x), expand: x => s.select(s.lt(x, 0), lit(-1, x.dtype), s.select(s.lt(0, x), lit(1, x.dtype), x)), partials: x => [zero(x)], smoothOn: [[0.2, 3]] },
   exp: { arity: 1, on: 'float', out: 'same', js: Math.exp, expand: x => math.exp(s, x), partials: (_, y) => [y], smoothOn: real },
   expm1: { arity: 1, on: 'float', out: 'same', js: Math.expm1, expand: x => math.expm1(s, x), partials: (_, y) => [s.add(y, 1)], smoothOn: real },

@@ -75,6 +75,21 @@ export function scope<T>(name: string, body: () => T): T {
   }
 }
 
+/** Runs `body` at another place of the user's function: derivatives stand where their primal stands. */
+export function atScope<T>(path: string, body: () => T): T {
+  const outer = scopePath
+  scopePath = path
+  try {
+    return body()
+  } finally {
+    scopePath = outer
+  }
+}
+
+/** The results of an equation. */
+export const results = (e: Eqn): readonly Tensor[] =>
+  e.types.map((t, i) => new Tensor(t.shape, t.dtype, e, i))
+
 /**
  * Applies a primitive: infers the result types and makes the equation.
  * @throws ShapeError if the operands break the primitive's rule

@@ -1,24 +1,18 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import {
-  confusionMatrix,
-  majorityMatrix,
-  majorityMiou,
-  scores,
-  update,
-  voidLabel,
-} from '../../src/data/metrics.ts'
+import { confusionMatrix, majorityMatrix, majorityMiou, scores, update } from '../../src/data/metrics.ts'
+import { ignored } from '../../src/data/sample.ts'
 
 const classes = 4
 const pixels = fc.array(
   fc.record({
-    label: fc.oneof(fc.integer({ min: 0, max: classes - 1 }), fc.constant(voidLabel)),
+    label: fc.oneof(fc.integer({ min: 0, max: classes - 1 }), fc.constant(ignored)),
     prediction: fc.integer({ min: 0, max: classes - 1 }),
   }),
   { minLength: 1, maxLength: 60 },
 )
-const labelled = pixels.filter(ps => ps.some(p => p.label !== voidLabel))
+const labelled = pixels.filter(ps => ps.some(p => p.label !== ignored))
 type Pixel = { label: number; prediction: number }
 const matrixOf = (ps: readonly Pixel[]) => {
   const matrix = confusionMatrix(classes)
@@ -33,7 +27,7 @@ const matrixOf = (ps: readonly Pixel[]) => {
 
 /** The definitions, as sets of pixels. */
 function naive(ps: readonly Pixel[]) {
-  const counted = ps.filter(p => p.label !== voidLabel)
+  const counted = ps.filter(p => p.label !== ignored)
   const ids = Array.from({ length: classes }, (_, c) => c)
   const n = (test: (p: Pixel) => boolean) => counted.filter(test).length
   const iou = ids.map(c => {
@@ -99,7 +93,7 @@ test('the majority baseline is the score of predicting the most frequent label e
 test('a perfect prediction scores 1 everywhere', () => {
   fc.assert(
     fc.property(labelled, ps => {
-      const perfect = ps.filter(p => p.label !== voidLabel).map(p => ({ ...p, prediction: p.label }))
+      const perfect = ps.filter(p => p.label !== ignored).map(p => ({ ...p, prediction: p.label }))
       const { miou, pixelAccuracy, classAccuracy } = scores(matrixOf(perfect), classes)
       assert.deepEqual([miou, pixelAccuracy, classAccuracy], [1, 1, 1])
     }),

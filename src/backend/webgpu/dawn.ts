@@ -40,7 +40,7 @@ export type Limits = Readonly<Record<(typeof COMPUTE_LIMITS)[number], number>>
 
 /** What is known of an adapter before a device is opened on it. */
 export interface AdapterInfo {
-  /** As the driver names it, lower case with dashes: `nvidia-h200`, `swiftshader-device-subzero-`. */
+  /** As the driver names it, lower case with dashes: `nvidia-h200`, `swiftshader-device-subzero`. */
   readonly name: string
   readonly vendor: string
   readonly architecture: string
@@ -58,7 +58,7 @@ export interface AdapterInfo {
 
 /** Which adapter to open. With neither option: the first real GPU, else a software one. */
 export interface AdapterOptions {
-  /** Part of the adapter's name, in any case: `nvidia`, `H200`, `swiftshader`. */
+  /** Part of the adapter's name, in any case: `nvidia`, `NVIDIA H200`, `swiftshader`. */
   readonly adapter?: string
   /** `true`: only a software adapter will do. `false`: only a real GPU. */
   readonly software?: boolean
@@ -91,7 +91,7 @@ export const limitsOf = (limits: GPUSupportedLimits): Limits => {
 /** The message of anything thrown. */
 export const messageOf = (e: unknown): string => (e instanceof Error ? e.message : String(e))
 
-/** One line for logs and tests: `swiftshader-device-subzero- (software; SwiftShader driver 5.0.0; ...)`. */
+/** One line for logs and tests: `swiftshader-device-subzero (software; SwiftShader driver 5.0.0; ...)`. */
 export const describe = (info: AdapterInfo): string =>
   `${info.name} (${[info.software ? 'software' : 'GPU', info.driver, `Dawn from ${info.source}`].filter(Boolean).join('; ')})`
 
@@ -155,8 +155,8 @@ const wanted = ({ adapter, software }: AdapterOptions): string => {
 /** The adapter of this source that fits the options, or why there is none. */
 const findIn = async (source: Source, options: AdapterOptions): Promise<OpenAdapter | string> => {
   const names = options.adapter === undefined ? [] : await namesIn(source)
-  const needle = options.adapter?.toLowerCase()
-  const match = names.find(name => needle !== undefined && name.toLowerCase().includes(needle))
+  const needle = options.adapter === undefined ? undefined : dashed(options.adapter)
+  const match = names.find(name => needle !== undefined && dashed(name).includes(needle))
   if (needle !== undefined && match === undefined)
     return names.length ? `has ${names.join(', ')}` : 'has no adapter'
   const flags = match === undefined ? [] : [`adapter=${match}`]
@@ -170,6 +170,13 @@ const findIn = async (source: Source, options: AdapterOptions): Promise<OpenAdap
     ? { adapter, info }
     : `has ${info.name}, which is ${info.software ? 'software' : 'no software adapter'}`
 }
+
+/** A name as WebGPU reports it (`nvidia-h200`), so that the printed name and the driver's own both match. */
+const dashed = (name: string): string =>
+  name
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '-')
+    .replace(/^-|-$/g, '')
 
 /**
  * The full names of a source's adapters. WebGPU lists none; but asked for a name that nothing bears, `dawn.node`
@@ -201,7 +208,7 @@ const request = (source: Source, flags: readonly string[], options: GPURequestAd
 const infoOf = (adapter: GPUAdapter, source: Source): AdapterInfo => {
   const { vendor, architecture, device, description, isFallbackAdapter, ...about } = fieldsOf(adapter.info)
   return {
-    name: device || description || vendor || 'unnamed',
+    name: dashed(device || description || vendor) || 'unnamed',
     vendor,
     architecture,
     driver: description,
@@ -237,9 +244,16 @@ const systemSource = (): Source | string => {
   const name = process.platform === 'linux' ? "the system's Vulkan loader" : "the system's driver"
   const path = packagedDawn()
   if (!path) return `${name}: the npm package webgpu has no Dawn for ${process.platform} ${process.arch}`
-  // Asked first, because Dawn complains on stderr.
-  if (process.platform === 'linux' && !canLoad('libvulkan.so.1')) return `${name}: there is no libvulkan.so.1`
+  if (process.platform === 'linux' && !systemHasLoader()) return `${name}: there is no libvulkan.so.1`
   return { name, path, manifests: hiddenDrivers() }
+}
+
+let hasLoader: boolean | undefined
+
+/** Asked before Dawn is loaded (it complains on stderr), and once: a private loader in the process answers too. */
+const systemHasLoader = (): boolean => {
+  hasLoader ??= canLoad('libvulkan.so.1')
+  return hasLoader
 }
 
 const privateSource = (): Source | string => {

@@ -1,0 +1,245 @@
+/**
+ * The two walks over equations: `pushforward` (tangents, operands first) and `pullback` (cotangents, results
+ * first). In: tensors that were traced. Out: tensors. The rules are an argument, so that tests can break one.
+ */
+import * as b from '../dsl/build.ts'
+import { isFloat } from '../dsl/dtype.ts'
+import { GradientError } from '../dsl/errors.ts'
+import { equations, rebind, substitute } from '../dsl/graph.ts'
+import type { Op } from '../dsl/prim.ts'
+import { type ScalarRecord, scalars } from '../dsl/scalar.ts'
+import { range, showType } from '../dsl/shape.ts'
+import { atScope, type Eqn, results, type Tensor } from '../dsl/tensor.ts'
+import { type Rule, type Rules, rules as standardRules } from './vjp.ts'
+
+const ruleOf = (rules: Rules, e: Eqn): Rule<Op> => rules[e.op] as unknown as Rule<Op>
+
+/** The operands through which an equation has a derivative. */
+function dataOperands(rules: Rules, e: Eqn): number[] {
+  if (e.types.every(t => !isFloat(t.dtype))) return []
+  const rule = ruleOf(rules, e)
+  if (rule.kind === 'none') return []
+  const all = range(e.inputs.length).filter(i => isFloat(e.inputs[i].dtype))
+  if (rule.kind === 'linear') {
+    const { data } = rule
+    return data === 'all' ? all : all.filter(i => data.includes(i))
+  }
+  if (e.op === 'map' && e.params.fn !== 'cast') {
+    const record: ScalarRecord = scalars[e.params.fn]
+    return record.partials === null ? [] : all
+  }
+  return all
+}
+
+/** The equations with a derivative with respect to the inputs. */
+function activeEquations(rules: Rules, eqns: readonly Eqn[], inputs: readonly Tensor[]): Set<Eqn> {
+  const active = new Set(inputs.map(t => t.eqn))
+  for (const e of eqns) if (dataOperands(rules, e).some(i => active.has(e.inputs[i].eqn))) active.add(e)
+  return active
+}
+
+const describe = (e: Eqn): string =>
+  `${e.op === 'map' ? e.params.fn : e.op === 'reduce' ? e.params.how : e.op === 'call' ? e.params.name : e.op}${e.scope ? ` (in ${e.scope})` : ''}`
+
+/**
+ * A result that depends on an input only through operations without a derivative has no gradient: that is an
+ * error with the operation's name, never a zero. `stopGradient` says that it is meant.
+ */
+function checkReached(
+  eqns: readonly Eqn[],
+  active: Set<Eqn>,
+  input: Tensor,
+  outputs: readonly Tensor[],
+  path: string,
+): void {
+  const depends = new Set([input.eqn])
+  let culprit: Eqn | undefined
+  for (const e of eqns) {
+    if (e.op === 'stopGradient' || !e.inputs.some(x => depends.has(x.eqn))) continue
+    depends.add(e)
+    if (!active.has(e)) culprit ??= e
+  }
+  if (culprit && outputs.some(o => depends.has(o.eqn)))
+    throw new GradientError(
+      `grad: the result depends on ${path} only through ${describe(culprit)}, which has no derivative; ` +
+        'if that is meant, put stopGradient() there',
+    )
+}
+
+/**
+ * Reverse mode: the cotangents of `inputs`, given those of `outputs`.
+ * @param inputs the results of equations that nothing else but the function under the derivative uses
+ * @param names the inputs' paths, for errors
+ */
+export function pullback(
+  outputs: readonly Tensor[],
+  inputs: readonly Tensor[],
+  cotangents: readonly Tensor[],
+  names: readonly string[] = inputs.map((_, i) => `argument ${i}`),
+  rules: Rules = standardRules,
+): Tensor[] {
+  const eqns = equations(outputs, inputs)
+  const active = activeEquations(rules, eqns, inputs)
+  const cot = new Map<Eqn, (Tensor | undefined)[]>()
+  const accumulate = (x: Tensor, d: Tensor): void => {
+    if (!active.has(x.eqn) || !isFloat(x.dtype)) return
+    const list = cot.get(x.eqn) ?? []
+    const old = list[x.output]
+    list[x.output] = old === undefined ? d : b.add(old, d)
+    cot.set(x.eqn, list)
+  }
+  outputs.forEach((o, i) => {
+    accumulate(o, cotangents[i])
+  })
+  for (const e of eqns.reverse()) {
+    const ds = cot.get(e)
+    if (ds === undefined || !active.has(e)) continue
+    atScope(e.scope, () => {
+      for (const [i, d] of transposeEquation(rules, e, ds, active)) accumulate(e.inputs[i], d)
+    })
+    cot.delete(e)
+  }
+  return inputs.map((t, i) => {
+    const d = cot.get(t.eqn)?.[t.output]
+    if (d !== undefined) return d
+    checkReached(equations(outputs, inputs), active, t, outputs, names[i])
+    return b.zerosLike(t)
+  })
+}
+
+/** The cotangents of an equation's operands. */
+function transposeEquation(
+  rules: Rules,
+  e: Eqn,
+  ds: readonly (Tensor | undefined)[],
+  active: Set<Eqn>,
+): [number, Tensor][] {
+  const wanted = dataOperands(rules, e).filter(i => active.has(e.inputs[i].eqn))
+  const rule = ruleOf(rules, e)
+  const dy = ds[0]
+  if (e.op === 'call') return callCotangents(rules, e, ds, wanted)
+  if (dy === undefined) return []
+  if (rule.kind === 'partials') {
+    const factors = rule.partials(e, results(e)[0])
+    return wanted.map(i => [i, factors[i](dy, 'vjp')])
+  }
+  if (rule.kind === 'linear' || rule.kind === 'bilinear')
+    return wanted.map(i => [i, rule.transpose(e, dy, i)])
+  throw new GradientError(`grad: ${describe(e)} has no derivative rule`)
+}
+
+function callCotangents(
+  rules: Rules,
+  e: Eqn<'call'>,
+  ds: readonly (Tensor | undefined)[],
+  wanted: readonly number[],
+): [number, Tensor][] {
+  const { rule, name } = e.params
+  const full = results(e).map((y, i) => ds[i] ?? b.zerosLike(y))
+  if (rule.vjp === undefined) {
+    if (rule.jvp !== undefined)
+      throw new GradientError(`grad: ${describe(e)} has a forward rule (jvp) only; give it a vjp`)
+    const fresh = e.inputs.map(fence)
+    const outs = substitute(e.params.body, e.params.params, fresh)
+    const back = pullback(
+      outs,
+      wanted.map(i => fresh[i]),
+      full,
+      wanted.map(i => `${name}'s argument ${i}`),
+      rules,
+    )
+    return wanted.map((i, k) => [i, back[k]])
+  }
+  const given = rule.vjp(e.inputs, results(e), full)
+  return wanted.map(i => {
+    const d = given[i]
+    if (d === null || d === undefined)
+      throw new GradientError(
+        `grad: the rule of ${describe(e)} gives no cotangent for its argument ${i}, which needs one`,
+      )
+    if (showType(d) !== showType(e.inputs[i]))
+      throw new GradientError(
+        `grad: the rule of ${describe(e)} gives ${showType(d)} for its argument ${i}, a ${showType(e.inputs[i])}`,
+      )
+    return [i, d]
+  })
+}
+
+/**
+ * Forward mode: the tangents of `outputs`, given those of `inputs`. Where nothing moves the tangent is null.
+ */
+export function pushforward(
+  outputs: readonly Tensor[],
+  inputs: readonly Tensor[],
+  tangents: readonly Tensor[],
+  rules: Rules = standardRules,
+): (Tensor | null)[] {
+  const eqns = equations(outputs, inputs)
+  const active = activeEquations(rules, eqns, inputs)
+  const tan = new Map<Eqn, readonly (Tensor | null)[]>()
+  inputs.forEach((t, i) => {
+    tan.set(t.eqn, [tangents[i]])
+  })
+  const get = (t: Tensor): Tensor | null => tan.get(t.eqn)?.[t.output] ?? null
+  for (const e of eqns)
+    if (active.has(e) && !tan.has(e))
+      tan.set(
+        e,
+        atScope(e.scope, () => tangentsOf(rules, e, get)),
+      )
+  return outputs.map(get)
+}
+
+function tangentsOf(rules: Rules, e: Eqn, get: (t: Tensor) => Tensor | null): readonly (Tensor | null)[] {
+  const rule = ruleOf(rules, e)
+  const moving = dataOperands(rules, e).filter(i => get(e.inputs[i]) !== null)
+  if (moving.length === 0) return e.types.map(() => null)
+  const full = (i: number): Tensor => get(e.inputs[i]) ?? b.zerosLike(e.inputs[i])
+  const sum = (ds: readonly Tensor[]): Tensor => ds.reduce((x, y) => b.add(x, y))
+  if (e.op === 'call') {
+    const { rule: own } = e.params
+    if (own.jvp)
+      return own.jvp(
+        e.inputs,
+        results(e),
+        e.inputs.map((_, i) => full(i)),
+      )
+    if (own.vjp) throw new GradientError(`jvp: ${describe(e)} has a reverse rule (vjp) only; give it a jvp`)
+    const fresh = e.inputs.map(fence)
+    const outs = substitute(e.params.body, e.params.params, fresh)
+    return pushforward(
+      outs,
+      moving.map(i => fresh[i]),
+      moving.map(full),
+      rules,
+    )
+  }
+  if (rule.kind === 'partials') {
+    const factors = rule.partials(e, results(e)[0])
+    return [sum(moving.map(i => factors[i](full(i), 'jvp')))]
+  }
+  if (rule.kind === 'linear') {
+    if (rule.tangent) return [rule.tangent(e, full(0))]
+    const data = dataOperands(rules, e)
+    return rebind(
+      e,
+      e.inputs.map((x, i) => (data.includes(i) ? full(i) : x)),
+    )
+  }
+  if (rule.kind === 'bilinear')
+    return [
+      sum(
+        moving.map(
+          i =>
+            rebind(
+              e,
+              e.inputs.map((x, k) => (k === i ? full(i) : x)),
+            )[0],
+        ),
+      ),
+    ]
+  throw new GradientError(`jvp: ${describe(e)} has no derivative rule`)
+}
+
+/** The same value as a result of its own: what depends on it depends on nothing else of the outer function. */
+export const fence = <T extends Tensor>(x: T): T => b.identity(x) as T

@@ -1,0 +1,89 @@
+/**
+ * The loops of a kernel under a schedule, made legal: which axis the lanes run over, how many positions an
+ * iteration takes, in which order the loops nest, and where a long sum is split into blocks.
+ */
+import { type Instr, instructions, type Kernel, type Schedule } from '../kernel.ts'
+
+export const LANES = 4
+
+/** One loop: an iteration covers `tile` groups of `lanes` neighbouring positions. */
+export interface Loop {
+  readonly axis: number
+  readonly extent: number
+  readonly parallel: boolean
+  readonly lanes: number
+  readonly tile: number
+}
+/** A stretch of a loop with iterations alike. `skip`: the first lanes were counted before, and are masked. */
+export interface Segment {
+  readonly start: number
+  readonly end: number
+  readonly tile: number
+  readonly skip: number
+}
+export interface Nest {
+  readonly vector: number | null
+  readonly parallel: readonly Loop[]
+  readonly reduce: readonly Loop[]
+  /** Float sums: after `iterations` of the reduce loop `loop` the partial sum is added to a total. */
+  readonly block: { readonly loop: number; readonly iterations: number } | null
+}
+
+export const step = (l: Loop): number => l.lanes * l.tile
+
+/** The loops; axes of extent 1 have none. What the kernel does not allow in the schedule is dropped. */
+export function makeNest(k: Kernel, s: Schedule): Nest {
+  const ordered = k.stores.some(x => x.mode === 'add')
+  const arg = k.accumulators.some(a => a.how === 'argmax' || a.how === 'argmin')
+  const reduceAxes = k.axes.flatMap((a, i) => (a.kind === 'reduce' && a.extent !== 1 ? [i] : []))
+  const vector = ordered ? null : legalVector(k, s.vector, arg ? reduceAxes.slice(-1) : reduceAxes)
+  const loopOf = (axis: number): Loop => {
+    const { extent, kind } = k.axes[axis]
+    const lanes = axis === vector ? LANES : 1
+    const wanted = s.tiles.find(t => t.axis === axis)?.size ?? 1
+    const dropped = ordered || (arg && kind === 'reduce' && lanes === 1)
+    const tile = dropped ? 1 : Math.max(1, Math.min(wanted, Math.floor(extent / lanes)))
+    return { axis, extent, parallel: kind === 'parallel', lanes, tile }
+  }
+  const parallel = k.axes.flatMap((a, i) => (a.kind === 'parallel' && a.extent !== 1 ? [loopOf(i)] : []))
+  // whole loops innermost, before them the vector axis: neighbours in memory are summed together
+  const rank = (l: Loop) => (step(l) === l.extent ? 2 : l.lanes > 1 ? 1 : 0)
+  const reduce = reduceAxes.map(loopOf).sort((a, b) => rank(a) - rank(b))
+  return { vector, parallel, reduce, block: blocks(k, reduce) }
+}
+
+function legalVector(k: Kernel, axis: number | null, reduceAxes: readonly number[]): number | null {
+  if (axis === null || k.axes[axis] === undefined || k.axes[axis].extent < LANES) return null
+  const wide = (x: { dtype: Instr['dtype'] }) => x.dtype === 'f64'
+  if (instructions(k).some(wide) || k.accumulators.some(wide) || k.buffers.some(wide)) return null
+  return k.axes[axis].kind === 'parallel' || reduceAxes.includes(axis) ? axis : null
+}
+
+/** Additions after which a partial sum is put aside: rounding errors grow with the block, not with the whole. */
+const BLOCK = 512
+
+function blocks(k: Kernel, reduce: readonly Loop[]): Nest['block'] {
+  if (!k.accumulators.some(a => a.how === 'sum' && a.dtype === 'f32')) return null
+  const steps = (l: Loop) => Math.ceil(l.extent / l.lanes)
+  if (reduce.reduce((n, l) => n * steps(l), 1) <= 2 * BLOCK) return null
+  let inner = 1
+  for (let i = reduce.length - 1; i >= 0; i--) {
+    const l = reduce[i]
+    const perIteration = inner * (steps(l) / Math.ceil(l.extent / step(l)))
+    if (inner * steps(l) > BLOCK) return { loop: i, iterations: Math.max(1, Math.floor(BLOCK / perIteration)) }
+    inner *= steps(l)
+  }
+  return null
+}
+
+/** The stretches of a reduce loop: whole tiles, whole vectors, and a last vector that overlaps. */
+export function segments(l: Loop): Segment[] {
+  const whole = l.extent - (l.extent % step(l))
+  const vectors = l.extent - (l.extent % l.lanes)
+  const out: Segment[] = []
+  if (whole > 0) out.push({ start: 0, end: whole, tile: l.tile, skip: 0 })
+  if (vectors > whole) out.push({ start: whole, end: vectors, tile: 1, skip: 0 })
+  if (l.extent > vectors)
+    out.push({ start: l.extent - l.lanes, end: l.extent, tile: 1, skip: vectors - (l.extent - l.lanes) })
+  return out
+}

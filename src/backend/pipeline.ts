@@ -1,0 +1,136 @@
+/**
+ * THE list of passes: read this first. A traced graph goes through `passes`, each a function from graph to
+ * graph; then `group` decides what is stored, `lowerKernel` makes a kernel of each group, `schedule` lays its
+ * loops on the target, and `placeInArena` gives every intermediate its place. Out: a Plan, which executors run.
+ *
+ * COTANGENT_TRACE=<pass> prints the graph after that pass.
+ */
+import type { TypedArray } from '../dsl/dtype.ts'
+import { identity } from '../dsl/build.ts'
+import { type Graph, makeGraph } from '../dsl/graph.ts'
+import { printGraph } from '../dsl/print.ts'
+import { size } from '../dsl/shape.ts'
+import type { Eqn, Tensor } from '../dsl/tensor.ts'
+import { group } from './fuse.ts'
+import type { Kernel, Schedule } from './kernel.ts'
+import { type Lowered, lowerKernel, lowerScatter } from './lower.ts'
+import { type Lifetime, placeInArena } from './memory.ts'
+import { inline } from './passes/inline.ts'
+import { share } from './passes/share.ts'
+import { simplify, splitReductions } from './passes/simplify.ts'
+import { explicitWindows } from './passes/windows.ts'
+import { type BufferRef, deviceBytes, type Dispatch, type Plan } from './plan.ts'
+
+/** A step from graph to graph that changes no value. */
+export interface Pass {
+  readonly name: string
+  readonly why: string
+  readonly run: (g: Graph) => Graph
+}
+
+/** The passes, in order. */
+export const passes: readonly Pass[] = [
+  { name: 'inline', why: 'calls become their bodies: backends know primitives only', run: inline },
+  { name: 'simplify', why: 'drops what moves nothing, folds scalar constants', run: simplify },
+  { name: 'share', why: 'computes equal subexpressions once', run: share },
+  {
+    name: 'windows',
+    why: 'padding and holes of convolutions become explicit, so that inner loops have no conditions',
+    run: explicitWindows,
+  },
+  {
+    name: 'split',
+    why: 'cuts long reductions with few results in two: parallel and more precise',
+    run: splitReductions,
+  },
+  { name: 'tidy', why: 'simplifies and shares what the passes before made', run: g => share(simplify(g)) },
+]
+
+/** The hook that a pass's result goes through: verification in tests, printing on request. */
+export type Observe = (pass: Pass, g: Graph) => void
+
+const traced = typeof process === 'object' ? process.env.COTANGENT_TRACE : undefined
+const printTraced: Observe = (pass, g) => {
+  if (traced === pass.name) console.error(printGraph(g))
+}
+
+/** Runs the passes. */
+export const optimise = (g: Graph, observe: Observe = printTraced, list: readonly Pass[] = passes): Graph =>
+  list.reduce((h, pass) => {
+    const out = pass.run(h)
+    observe(pass, out)
+    return out
+  }, g)
+
+/** A schedule for each kernel: what a target brings. */
+export type Scheduler = (kernel: Kernel) => Schedule
+
+/** A graph as kernels with their places in memory. */
+export function planGraph(traced: Graph, schedule: Scheduler): Plan {
+  const g = materialiseOutputs(optimise(traced))
+  const { groups, stored } = group(g)
+  const constants: { type: Tensor; data: TypedArray }[] = []
+  const refs = new Map<Eqn, BufferRef>()
+  g.inputs.forEach((t, index) => {
+    refs.set(t.eqn, { k: 'input', index })
+  })
+  g.outputs.forEach((t, index) => {
+    refs.set(t.eqn, { k: 'output', index })
+  })
+  const lowered: { readonly l: Lowered; readonly root: Eqn }[] = groups.flatMap(({ root, head }) =>
+    size(root.types[0].shape) === 0
+      ? []
+      : (root.op === 'scatterAdd' ? lowerScatter(root, stored) : [lowerKernel(root, head, stored)]).map(
+          l => ({ l, root }),
+        ),
+  )
+  // Lifetimes of what lies in the arena: from the first kernel that touches it to the last.
+  const lives = new Map<Eqn, { bytes: number; first: number; last: number }>()
+  lowered.forEach(({ l }, step) => {
+    for (const t of l.tensors) {
+      if (t.eqn.op === 'const') {
+        if (!refs.has(t.eqn)) {
+          refs.set(t.eqn, { k: 'const', index: constants.length })
+          constants.push({ type: t, data: t.eqn.params.data })
+        }
+      } else if (!refs.has(t.eqn)) {
+        const life = lives.get(t.eqn)
+        if (life) life.last = step
+        else lives.set(t.eqn, { bytes: deviceBytes(t.dtype, size(t.shape)), first: step, last: step })
+      }
+    }
+  })
+  const values: [Eqn, Lifetime][] = [...lives]
+  const { offsets, bytes } = placeInArena(values.map(([, life]) => life))
+  values.forEach(([e, life], i) => {
+    refs.set(e, { k: 'arena', offset: offsets[i], bytes: life.bytes })
+  })
+  return {
+    inputs: g.inputs.map(typeOf),
+    outputs: g.outputs.map(typeOf),
+    constants: constants.map(c => ({ type: typeOf(c.type), data: c.data })),
+    steps: lowered.map(
+      ({ l, root }): Dispatch => ({
+        kernel: l.kernel,
+        schedule: schedule(l.kernel),
+        bindings: l.tensors.map(t => refs.get(t.eqn) as BufferRef),
+        scope: root.scope,
+      }),
+    ),
+    arenaBytes: bytes,
+  }
+}
+
+const typeOf = ({ shape, dtype }: Tensor) => ({ shape, dtype })
+
+/** Every result is a value of its own: an argument, a constant or a value returned twice is copied. */
+function materialiseOutputs(g: Graph): Graph {
+  const seen = new Set<Eqn>()
+  const outputs = g.outputs.map(t => {
+    const taken = t.eqn.op === 'input' || t.eqn.op === 'const' || seen.has(t.eqn)
+    const own = taken ? identity(t) : t
+    seen.add(own.eqn)
+    return own
+  })
+  return outputs.every((t, i) => t === g.outputs[i]) ? g : makeGraph(g.inputs, outputs)
+}

@@ -1,0 +1,375 @@
+/**
+ * The WebGPU backend. In: a device, and the way from a graph to a plan. Out: a `Backend`, whose programs run a
+ * whole plan as one command buffer.
+ *
+ * Intermediates lie in one arena buffer per program. A buffer must not be bound both for reading and for writing
+ * in one dispatch, so ranges of the arena are always bound `read_write`, equal ones once. Bind groups live as
+ * long as the program; those with arguments or results in them are cached by the identity of these buffers.
+ */
+import * as TE from 'fp-ts/lib/TaskEither.js'
+import type { NDArray } from '../../dsl/array.ts'
+import { type DType, makeData } from '../../dsl/dtype.ts'
+import { CompileError, CotangentError, DeviceError, ShapeError } from '../../dsl/errors.ts'
+import type { Graph } from '../../dsl/graph.ts'
+import { sameShape, showType, size } from '../../dsl/shape.ts'
+import type { TensorType } from '../../dsl/tensor.ts'
+import { type Argument, type Backend, isResident, type Program, type Resident } from '../backend.ts'
+import { type BufferRef, type Dispatch, deviceBytes, type Plan } from '../plan.ts'
+import { describe, type Limits } from './dawn.ts'
+import { BUFFER_USAGE, type Device } from './device.ts'
+import type { Slot } from './emit.ts'
+import { makePool, type Pool, type PooledBuffer } from './pool.ts'
+import { renderWGSL } from './render.ts'
+
+export interface WebGPUOptions {
+  /** Fills the arena and every result with NaN before each run: what is read unwritten shows. For tests. */
+  readonly poison?: boolean
+  /** Splits long plans, for drivers that kill what runs too long. Default: no limit. */
+  readonly maxDispatchesPerSubmit?: number
+}
+
+/** The dtypes that WGSL has. */
+export const webgpuDTypes: readonly DType[] = ['f32', 'i32', 'u32', 'bool']
+
+/** Bind groups kept per dispatch whose arguments or results vary. */
+const GROUPS_KEPT = 8
+/** Runs that may be submitted without a wait: back-pressure for loops that never read. */
+const RUNS_AHEAD = 32
+
+/**
+ * The backend on an open device.
+ * @param toPlan  from a graph to kernels and memory; may throw CompileError
+ * @example const backend = webgpuBackend(device, graph => plan(graph, webgpuTarget))
+ */
+export function webgpuBackend(
+  device: Device,
+  toPlan: (graph: Graph) => Plan,
+  options: WebGPUOptions = {},
+): Backend {
+  const shared: Shared = { device, pool: makePool(device), arrays: new WeakMap(), options, ahead: 0 }
+  return {
+    name: 'webgpu',
+    description: describe(device.info),
+    dtypes: webgpuDTypes,
+    compile: graph =>
+      TE.tryCatch(
+        async () => compilePlan(shared, toPlan(graph)),
+        e => (e instanceof CotangentError ? e : new CompileError(`webgpu: ${e}`, { cause: e })),
+      ),
+    memory: () => device.usage(),
+    close: () => device.close(),
+  }
+}
+
+/** What programs of one backend have in common. */
+interface Shared {
+  readonly device: Device
+  readonly pool: Pool
+  /** The buffers of this backend's arrays; none once it is donated or disposed of. */
+  readonly arrays: WeakMap<Resident, Owner>
+  readonly options: WebGPUOptions
+  /** Runs submitted since the last wait. */
+  ahead: number
+}
+
+/** Who holds a buffer. */
+interface Owner {
+  buffer: PooledBuffer | null
+}
+
+// ---- compile -------------------------------------------------------------------------------------------
+
+/** A dispatch, ready to be encoded. */
+interface Step {
+  readonly pipeline: GPUComputePipeline
+  readonly workgroups: readonly [number, number, number]
+  readonly resources: readonly Resource[]
+  readonly groups: Map<string, GPUBindGroup>
+}
+
+/** A binding: a range of a fixed buffer, or a whole argument or result. */
+type Resource =
+  | { readonly binding: number; readonly fixed: GPUBufferBinding }
+  | { readonly binding: number; readonly kind: 'input' | 'output'; readonly index: number }
+
+async function compilePlan(shared: Shared, plan: Plan): Promise<Program> {
+  const { device } = shared
+  checkLimits(plan, device.info.limits)
+  const layouts = plan.steps.map(step => layoutOf(step, device.info.limits))
+  const shaders = plan.steps.map((step, i) => renderWGSL(step.kernel, step.schedule, layouts[i].slots))
+  const real = plan.steps.flatMap((step, i) =>
+    shaders[i].workgroups[0] === 0 ? [] : [{ step, shader: shaders[i], spans: layouts[i].spans }],
+  )
+  const pipelines = await device.pipelines(
+    real.map(({ step, shader }) => ({ label: label(step), wgsl: shader.text })),
+  )
+  const arena = await device.createBuffer(Math.max(plan.arenaBytes, 4), 'arena')
+  const zero = await device.createBuffer(16, 'zero', BUFFER_USAGE.uniform)
+  const constants = await Promise.all(
+    plan.constants.map(async ({ type, data }) => {
+      const buffer = await device.createBuffer(bytesOf(type), `const ${showType(type)}`)
+      device.write(buffer, 0, toWords(type.dtype, data))
+      return buffer
+    }),
+  )
+  const resourceOf = ({ ref, offset, bytes }: Span, binding: number): Resource => {
+    if (ref.k === 'arena') return { binding, fixed: { buffer: arena, offset, size: bytes } }
+    if (ref.k === 'const') return { binding, fixed: { buffer: constants[ref.index] } }
+    return { binding, kind: ref.k, index: ref.index }
+  }
+  const steps = real.map(({ shader, spans }, i): Step => {
+    const resources = spans.map(resourceOf)
+    if (shader.zeroBinding !== null) resources.push({ binding: shader.zeroBinding, fixed: { buffer: zero } })
+    return { pipeline: pipelines[i], workgroups: shader.workgroups, resources, groups: new Map() }
+  })
+  const poison = () => {
+    if (shared.options.poison) fillWithNaN(device, arena, Math.max(plan.arenaBytes, 4))
+  }
+  return {
+    stats: { kernels: plan.steps.length, arenaBytes: plan.arenaBytes },
+    run: (args, donate) => runPlan(shared, plan, steps, poison, args, donate),
+  }
+}
+
+const label = (step: Dispatch) => `${step.scope ? `${step.scope} / ` : ''}${step.kernel.name}`
+const bytesOf = (t: TensorType): number => deviceBytes(t.dtype, size(t.shape))
+
+/** @throws CompileError  if an argument, a result, a constant or the arena is more than the device can hold or bind */
+function checkLimits(plan: Plan, limits: Limits): void {
+  const most = Math.min(limits.maxBufferSize, limits.maxStorageBufferBindingSize)
+  const fail = (what: string, bytes: number, limit: number) => {
+    throw new CompileError(
+      `webgpu: ${what} takes ${mebibytes(bytes)}; this adapter allows ${mebibytes(limit)}. Make the batch or the image smaller`,
+    )
+  }
+  const named = [
+    ...plan.inputs.map((type, i) => ({ what: `argument ${i}`, type })),
+    ...plan.outputs.map((type, i) => ({ what: `result ${i}`, type })),
+    ...plan.constants.map(({ type }, i) => ({ what: `constant ${i}`, type })),
+  ]
+  for (const { what, type } of named) {
+    if (!webgpuDTypes.includes(type.dtype))
+      throw new CompileError(`webgpu: ${what} is ${showType(type)}; f64 runs on the CPU only`)
+    if (bytesOf(type) > most) fail(`${what}, ${showType(type)},`, bytesOf(type), most)
+  }
+  for (const step of plan.steps)
+    for (const ref of step.bindings)
+      if (ref.k === 'arena' && ref.bytes > most) fail(`an intermediate of ${label(step)}`, ref.bytes, most)
+  if (plan.arenaBytes > limits.maxBufferSize)
+    fail('the arena of intermediates', plan.arenaBytes, limits.maxBufferSize)
+}
+
+const mebibytes = (n: number) => `${(n / 2 ** 20).toFixed(1)} MiB`
+
+/** What one binding holds: a range of the arena (bytes), or the whole of another buffer. */
+interface Span {
+  readonly ref: BufferRef
+  readonly offset: number
+  readonly bytes: number
+}
+
+/**
+ * The bindings of a dispatch. Ranges of the arena that meet share one; if there are more bindings than the device
+ * takes, all ranges of the arena share one.
+ */
+function layoutOf(step: Dispatch, limits: Limits) {
+  const touching = spansOf(step.bindings, false)
+  const limit = limits.maxStorageBuffersPerShaderStage
+  const spans = touching.length <= limit ? touching : spansOf(step.bindings, true)
+  const widest = Math.max(0, ...spans.map(s => s.bytes))
+  if (spans.length > limit || widest > limits.maxStorageBufferBindingSize)
+    throw new CompileError(
+      `webgpu: ${label(step)} uses ${touching.length} buffers; this adapter binds ${limit} of at most ${mebibytes(limits.maxStorageBufferBindingSize)}`,
+    )
+  const slots = step.bindings.map((ref, i): Slot => {
+    const binding = spans.findIndex(s => holds(s, ref))
+    const offset = ref.k === 'arena' ? (ref.offset - spans[binding].offset) / 4 : 0
+    const readWrite = ref.k === 'arena' || ref.k === 'output' || step.kernel.buffers[i].access !== 'read'
+    return { binding, readWrite, offset }
+  })
+  return { slots, spans }
+}
+
+function spansOf(refs: readonly BufferRef[], together: boolean): Span[] {
+  const spans: Span[] = []
+  for (const ref of refs)
+    if (ref.k !== 'arena' && !spans.some(s => holds(s, ref))) spans.push({ ref, offset: 0, bytes: 0 })
+  const ranges = refs.flatMap(ref => (ref.k === 'arena' ? [ref] : [])).sort((a, b) => a.offset - b.offset)
+  const merged: Span[] = []
+  for (const ref of ranges) {
+    const last = merged.at(-1)
+    const end = ref.offset + ref.bytes
+    if (last !== undefined && (together || ref.offset < last.offset + last.bytes))
+      merged[merged.length - 1] = { ...last, bytes: Math.max(last.bytes, end - last.offset) }
+    else merged.push({ ref, offset: ref.offset, bytes: ref.bytes })
+  }
+  return [...spans, ...merged]
+}
+
+const holds = (s: Span, ref: BufferRef): boolean =>
+  s.ref.k === 'arena' || ref.k === 'arena'
+    ? s.ref.k === ref.k && 'offset' in ref && ref.offset >= s.offset && ref.offset < s.offset + s.bytes
+    : s.ref.k === ref.k && s.ref.index === ref.index
+
+// ---- run -----------------------------------------------------------------------------------------------
+
+async function runPlan(
+  shared: Shared,
+  plan: Plan,
+  steps: readonly Step[],
+  poison: () => void,
+  args: readonly Argument[],
+  donate: readonly boolean[],
+): Promise<readonly Resident[]> {
+  const { device, pool, options } = shared
+  device.check()
+  const owners = args.map((a, i) => ownerOf(shared, a, plan.inputs[i], i))
+  // From here on nobody else can use or free what is donated, whatever we wait for.
+  const held = owners.map(o => o?.buffer ?? null)
+  const spent = new Set<PooledBuffer>()
+  for (const [i, owner] of owners.entries())
+    if (owner?.buffer && donate[i]) {
+      spent.add(owner.buffer)
+      owner.buffer = null
+    }
+  const fresh: PooledBuffer[] = []
+  const take = async (t: TensorType) => {
+    const b = await pool.take(bytesOf(t))
+    fresh.push(b)
+    return b
+  }
+  try {
+    const inputs: PooledBuffer[] = []
+    for (const [i, a] of args.entries()) {
+      const buffer = held[i] ?? (await take(plan.inputs[i]))
+      inputs.push(buffer)
+      if (held[i] !== null || isResident(a)) continue
+      device.write(buffer.gpu, 0, toWords(a.dtype, a.data))
+      spent.add(buffer)
+    }
+    const outputs = await Promise.all(plan.outputs.map(take))
+    if (options.poison) {
+      poison()
+      for (const b of outputs) fillWithNaN(device, b.gpu, b.bytes)
+    }
+    submit(device, steps, { input: inputs, output: outputs }, options.maxDispatchesPerSubmit)
+    pool.give([...spent])
+    fresh.length = 0
+    spent.clear()
+    if (++shared.ahead >= RUNS_AHEAD) {
+      shared.ahead = 0
+      await device.wait(device.queue.onSubmittedWorkDone())
+    }
+    return outputs.map((b, i) => makeArray(shared, plan.outputs[i], b))
+  } catch (e) {
+    pool.give([...new Set([...fresh, ...spent])])
+    throw e
+  }
+}
+
+/** Encodes and submits all steps. */
+function submit(
+  device: Device,
+  steps: readonly Step[],
+  buffers: { readonly input: readonly PooledBuffer[]; readonly output: readonly PooledBuffer[] },
+  most = Infinity,
+): void {
+  for (let from = 0; from < steps.length; from += most) {
+    const encoder = device.gpu.createCommandEncoder()
+    const pass = encoder.beginComputePass()
+    for (const step of steps.slice(from, from + most)) {
+      pass.setPipeline(step.pipeline)
+      pass.setBindGroup(0, groupOf(device, step, buffers))
+      pass.dispatchWorkgroups(...step.workgroups)
+    }
+    pass.end()
+    device.queue.submit([encoder.finish()])
+  }
+}
+
+/** The bind group of a step for these arguments and results: made, or found. */
+function groupOf(device: Device, step: Step, buffers: Parameters<typeof submit>[2]): GPUBindGroup {
+  let key = ''
+  for (const r of step.resources) if ('kind' in r) key += `${buffers[r.kind][r.index].id},`
+  const known = step.groups.get(key)
+  if (known !== undefined) return known
+  const group = device.gpu.createBindGroup({
+    layout: step.pipeline.getBindGroupLayout(0),
+    entries: step.resources.map(r => ({
+      binding: r.binding,
+      resource: 'fixed' in r ? r.fixed : { buffer: buffers[r.kind][r.index].gpu },
+    })),
+  })
+  const [oldest] = step.groups.keys()
+  if (step.groups.size >= GROUPS_KEPT) step.groups.delete(oldest)
+  step.groups.set(key, group)
+  return group
+}
+
+/** Who holds an argument's buffer; null for host data. */
+function ownerOf(shared: Shared, a: Argument, type: TensorType, i: number): Owner | null {
+  const given = isResident(a) ? a.type : a
+  if (given.dtype !== type.dtype || !sameShape(given.shape, type.shape))
+    throw new ShapeError(
+      'run',
+      `argument ${i} is ${showType(given)}, the program was compiled for ${showType(type)}`,
+    )
+  if (!isResident(a)) return null
+  const owner = shared.arrays.get(a)
+  if (owner === undefined)
+    throw new DeviceError(`webgpu: argument ${i} lives on another device; read() it first`)
+  if (owner.buffer === null)
+    throw new DeviceError(`webgpu: argument ${i}, ${showType(type)}, was donated or disposed of before`)
+  return owner
+}
+
+// ---- arrays --------------------------------------------------------------------------------------------
+
+/** Gives the buffers of arrays that nobody reaches back to their pool. */
+const collected = new FinalizationRegistry<{ readonly pool: Pool; readonly owner: Owner }>(
+  ({ pool, owner }) => giveUp(pool, owner),
+)
+
+const giveUp = (pool: Pool, owner: Owner): void => {
+  if (owner.buffer === null) return
+  pool.give([owner.buffer])
+  owner.buffer = null
+}
+
+function makeArray(shared: Shared, type: TensorType, buffer: PooledBuffer): Resident {
+  const owner: Owner = { buffer }
+  const array: Resident = {
+    type,
+    async read() {
+      if (owner.buffer === null)
+        throw new DeviceError(`webgpu: this ${showType(type)} was donated or disposed of; read it before`)
+      const n = size(type.shape)
+      const words = await shared.device.read(owner.buffer.gpu, 0, n * 4)
+      shared.ahead = 0
+      return { shape: type.shape, dtype: type.dtype, data: fromWords(type.dtype, words, n) }
+    },
+    dispose: () => giveUp(shared.pool, owner),
+  }
+  shared.arrays.set(array, owner)
+  collected.register(array, { pool: shared.pool, owner })
+  return array
+}
+
+/** Host data as device words: bool takes one each. */
+const toWords = (dtype: DType, data: NDArray['data']): ArrayBufferView =>
+  dtype === 'bool' ? Uint32Array.from(data, x => (x ? 1 : 0)) : data
+
+const fromWords = (dtype: DType, words: ArrayBuffer, n: number): NDArray['data'] => {
+  if (dtype === 'f32') return new Float32Array(words)
+  if (dtype === 'i32') return new Int32Array(words)
+  if (dtype === 'u32') return new Uint32Array(words)
+  const data = makeData(dtype, n)
+  data.set(new Uint32Array(words))
+  return data
+}
+
+const fillWithNaN = (device: Device, buffer: GPUBuffer, bytes: number): void => {
+  const chunk = new Float32Array(Math.min(bytes, 2 ** 22) / 4).fill(Number.NaN)
+  for (let at = 0; at < bytes; at += chunk.byteLength)
+    device.write(buffer, at, chunk.subarray(0, Math.min(chunk.length, (bytes - at) / 4)))
+}

@@ -1,0 +1,251 @@
+/**
+ * Kernel + Schedule -> WGSL. In: a loop nest of the kernel IR and how to lay it on the machine. Out: the text of
+ * a compute shader and its number of workgroups. Equal kernels give equal text, so pipelines are cached by it.
+ *
+ * One invocation computes one parallel point, or one register tile of them; the reduce axes are serial loops
+ * in it. (No workgroup memory: barriers are very expensive on software drivers.)
+ */
+import { CompileError } from '../../dsl/errors.ts'
+import type { Kernel, Schedule } from '../kernel.ts'
+import { type At, bindingType, type Emitter, makeEmitter, type Slot, type Tile } from './emit.ts'
+import { helpersFor } from './wgsl.ts'
+
+/** A compute shader: entry point `main`, every binding in group 0. */
+export interface Shader {
+  readonly text: string
+  /** None of them where the kernel has no points. */
+  readonly workgroups: readonly [x: number, y: number, z: number]
+  /** The binding of a uniform u32 that holds 0, or null where the text needs none. */
+  readonly zeroBinding: number | null
+}
+
+/** Invocations of a workgroup: a multiple of every subgroup size, within every adapter's limit. */
+const WORKGROUP = 64
+/** Workgroups of a dispatch in one dimension: WebGPU's default limit, and what drivers have. */
+const MAX_GROUPS = 65535
+/** Invocations of a workgroup along each of two tiled axes: a square reuses most in the caches. */
+const SQUARE = 8
+/** Terms that one f32 sum adds up in a row; longer sums are sums of partial sums of about BLOCK terms. */
+const LONGEST_RUN = 1024
+const BLOCK = 256
+
+/** A binding for each buffer, in order. */
+export const separateSlots = (k: Kernel): Slot[] =>
+  k.buffers.map((b, binding) => ({ binding, readWrite: b.access !== 'read', offset: 0 }))
+
+/**
+ * Renders a kernel.
+ * @param schedule  tiles of parallel axes are computed in registers; `vector` makes no difference here
+ * @param slots     one per buffer of the kernel; by default a binding each
+ * @throws CompileError  for f64, and where a size or an index does not fit in 32 bits
+ * @example renderWGSL(kernel, { vector: null, tiles: [{ axis: 0, size: 4 }] }).text
+ */
+export function renderWGSL(k: Kernel, schedule: Schedule, slots: readonly Slot[] = separateSlots(k)): Shader {
+  for (const b of k.buffers)
+    if (b.size >= 2 ** 31)
+      throw new CompileError(`webgpu: kernel ${k.name} has a buffer of ${b.size} elements; the limit is 2^31`)
+  const tiles = tilesOf(k, schedule)
+  const grid = gridOf(k, tiles)
+  if (grid.workgroups[0] === 0) return { text: '', workgroups: grid.workgroups, zeroBinding: null }
+
+  const loops = loopsOf(k)
+  const levelOf = new Map(loops.flatMap((l, i) => (l.step === 1 ? [[l.axis, i + 1]] : [])))
+  const code = makeEmitter(k, slots, tiles, levelOf, loops.length)
+  const partial = 'p'.repeat(loops.filter(l => l.partial).length)
+  const positions = everyPosition(tiles)
+  for (const at of positions)
+    k.accumulators.forEach((_, n) => {
+      code.accumulate(n, at, isLongSum(k, n) ? partial : '')
+    })
+  for (const mode of ['add', 'set'])
+    for (const at of positions) for (const s of k.stores) if (s.mode === mode) code.store(s, at)
+
+  const body = [...grid.head, ...nest(k, code, loops)]
+  return { ...assemble(k, slots, grid.size, body), workgroups: grid.workgroups }
+}
+
+const tilesOf = (k: Kernel, schedule: Schedule): Tile[] =>
+  schedule.tiles
+    .filter(t => k.axes[t.axis].kind === 'parallel' && k.axes[t.axis].extent > 1 && t.size > 1)
+    .map(({ axis, size }) => {
+      const { extent } = k.axes[axis]
+      return { axis, size: Math.min(size, extent), groups: Math.ceil(extent / Math.min(size, extent)) }
+    })
+
+const everyPosition = (tiles: readonly Tile[]): At[] =>
+  tiles.reduce<number[][]>(
+    (all, t) => all.flatMap(at => Array.from({ length: t.size }, (_, i) => [...at, i])),
+    [[]],
+  )
+
+interface Grid {
+  readonly workgroups: readonly [number, number, number]
+  /** Invocations of a workgroup. */
+  readonly size: number
+  /** Statements that find `i{axis}` of every parallel axis, or leave where there is no such point. */
+  readonly head: readonly string[]
+}
+
+/** The points of the parallel axes (tiled ones by their groups), in workgroups; the last axis is the fastest. */
+function gridOf(k: Kernel, tiles: readonly Tile[]): Grid {
+  const axes = k.axes.flatMap(({ kind, extent }, axis) =>
+    kind === 'reduce'
+      ? []
+      : [{ axis, name: `i${axis}`, count: tiles.find(t => t.axis === axis)?.groups ?? extent }],
+  )
+  const points = product(axes)
+  if (points >= 2 ** 31)
+    throw new CompileError(`webgpu: kernel ${k.name} has ${points} parallel points; the limit is 2^31`)
+  const square = axes.filter(a => a.count >= SQUARE && tiles.some(t => t.axis === a.axis)).slice(-2)
+  if (square.length < 2) {
+    const { workgroups, flat } = spread(Math.ceil(points / WORKGROUP))
+    const head = [`let n = (${flat}) * ${WORKGROUP}u + l;`, `if (n >= ${points}u) { return; }`]
+    return { workgroups, size: WORKGROUP, head: [...head, ...decompose('n', axes)] }
+  }
+  const blocks = axes.map(a =>
+    square.includes(a) ? { name: `g${a.axis}`, count: Math.ceil(a.count / SQUARE) } : a,
+  )
+  const groups = product(blocks)
+  const { workgroups, flat } = spread(groups)
+  const within = [`l / ${SQUARE}u`, `l % ${SQUARE}u`]
+  return {
+    workgroups,
+    size: SQUARE * SQUARE,
+    head: [
+      `let n = ${flat};`,
+      `if (n >= ${groups}u) { return; }`,
+      ...decompose('n', blocks),
+      ...square.flatMap(({ axis, name, count }, i) => [
+        `let ${name} = ${count > SQUARE ? `g${axis} * ${SQUARE} + ` : ''}i32(${within[i]});`,
+        ...(count % SQUARE === 0 ? [] : [`if (${name} >= ${count}) { return; }`]),
+      ]),
+    ],
+  }
+}
+
+const product = (axes: readonly { readonly count: number }[]): number => axes.reduce((n, a) => n * a.count, 1)
+
+/** A number of workgroups as a dispatch, and the flat number of each (a few beyond may come of rounding). */
+function spread(groups: number) {
+  const y = Math.ceil(groups / MAX_GROUPS)
+  const x = y === 0 ? 0 : Math.ceil(groups / y)
+  const workgroups: Shader['workgroups'] = [x, y, y === 0 ? 0 : 1]
+  return { workgroups, flat: y > 1 ? `w.x + w.y * ${x}u` : 'w.x' }
+}
+
+/** Statements that take a flat number apart, the last axis fastest. */
+function decompose(flat: string, axes: readonly { readonly name: string; readonly count: number }[]) {
+  const lines: string[] = []
+  let rest = flat
+  const real = axes.filter(a => a.count !== 1).reverse()
+  for (const [i, { name, count }] of real.entries()) {
+    if (i === real.length - 1) lines.push(`let ${name} = i32(${rest});`)
+    else {
+      lines.push(`let ${name} = i32(${rest} % ${count}u);`, `let q${i} = ${rest} / ${count}u;`)
+      rest = `q${i}`
+    }
+  }
+  return lines
+}
+
+interface Loop {
+  readonly axis: number
+  /** `i{axis}` where the step is 1, else the first index of a block. */
+  readonly name: string
+  readonly step: number
+  /** The loop over blocks around this one. */
+  readonly block: { readonly name: string; readonly step: number } | null
+  /** Whether long sums have a partial sum inside this loop. */
+  readonly partial: boolean
+}
+
+const isLongSum = (k: Kernel, n: number): boolean =>
+  k.accumulators[n].how === 'sum' && k.accumulators[n].dtype === 'f32'
+
+/** The loops over the reduce axes, outermost first; long ones in blocks where f32 is summed. */
+function loopsOf(k: Kernel): Loop[] {
+  const sums = k.accumulators.some((_, n) => isLongSum(k, n))
+  const loops: Loop[] = []
+  let run = 1
+  for (const [axis, { kind, extent }] of [...k.axes.entries()].reverse()) {
+    if (kind === 'parallel' || extent === 1) continue
+    for (let step = 1; ; ) {
+      const name = step === 1 ? `i${axis}` : `i${axis}s${step}`
+      const add = (partial: boolean, outer: number | null) =>
+        loops.unshift({
+          axis,
+          name,
+          step,
+          block: outer === null ? null : { name: `i${axis}s${outer}`, step: outer },
+          partial,
+        })
+      const count = Math.ceil(extent / step)
+      if (!sums || run * count <= LONGEST_RUN) {
+        add(false, null)
+        run *= count
+        break
+      }
+      if (run >= BLOCK / 4) {
+        loops[0] = { ...loops[0], partial: true }
+        run = 1
+        continue
+      }
+      const outer = step * Math.max(2, Math.floor(BLOCK / run))
+      add(true, outer)
+      step = outer
+      run = 1
+    }
+  }
+  return loops
+}
+
+/** Levels, loops and accumulators put around each other. */
+function nest(k: Kernel, code: Emitter, loops: readonly Loop[]): string[] {
+  const longSums = [...code.accumulators].filter(([, a]) => isLongSum(k, a.index)).map(([name]) => name)
+  const declared = [...code.accumulators].flatMap(([name, a]) => [
+    `var ${name} = ${a.from};`,
+    ...(k.accumulators[a.index].how.startsWith('arg') ? [`var ${name}_at = 0;`] : []),
+  ])
+  let lines: readonly string[] = [...code.levels[loops.length], ...code.updates]
+  for (let l = loops.length; l > 0; l--) {
+    const { axis, name, step, block, partial } = loops[l - 1]
+    const { extent } = k.axes[axis]
+    const end =
+      block === null
+        ? String(extent)
+        : extent % block.step === 0
+          ? `${block.name} + ${block.step}`
+          : `min(${block.name} + ${block.step}, ${extent})`
+    const outer = 'p'.repeat(loops.slice(0, l - 1).filter(x => x.partial).length)
+    lines = [
+      ...code.levels[l - 1],
+      ...(l === 1 ? declared : []),
+      ...(partial ? longSums.map(a => `var ${a}${outer}p = 0f;`) : []),
+      `for (var ${name} = ${block?.name ?? 0}; ${name} < ${end}; ${name} += ${step}) {`,
+      ...lines.map(x => `  ${x}`),
+      '}',
+      ...(partial ? longSums.map(a => `${a}${outer} += ${a}${outer}p;`) : []),
+    ]
+  }
+  const before = loops.length === 0 ? [...code.levels[0], ...declared, ...code.updates] : lines
+  return [...before, ...code.levels[loops.length + 1]]
+}
+
+/** Bindings, helper functions and the entry point around the statements of `main`. */
+function assemble(k: Kernel, slots: readonly Slot[], size: number, body: readonly string[]) {
+  const bindings = new Map(slots.map(s => [s.binding, s.readWrite]))
+  const main = [
+    `@compute @workgroup_size(${size}) fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32) {`,
+    ...body.map(x => `  ${x}`),
+    '}',
+  ].join('\n')
+  const helpers = helpersFor(main)
+  const needsZero = [main, ...helpers].some(x => x.includes('ct_zero'))
+  const zeroBinding = needsZero ? Math.max(-1, ...bindings.keys()) + 1 : null
+  const declarations = [...bindings].map(
+    ([b, readWrite]) =>
+      `@group(0) @binding(${b}) var<storage, ${readWrite ? 'read_write' : 'read'}> b${b}: array<${bindingType(k, slots, b)}>;`,
+  )
+  if (needsZero) declarations.push(`@group(0) @binding(${zeroBinding}) var<uniform> ct_zero: u32;`)
+  return { text: [...declarations, ...helpers, main, ''].join('\n'), zeroBinding }
+}

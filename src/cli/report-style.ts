@@ -1,0 +1,127 @@
+/** The looks of the report: light and dark, wide and narrow, screen and paper, with the system's own fonts. */
+import { type Html, raw } from './html.ts'
+import { chartStyle } from './report-charts.ts'
+
+/** The whole style sheet, that of the charts included. */
+export const styleSheet = (): Html => raw(`${chartStyle()}\n${looks}`)
+
+// k0 .. k5 are the models' colours: the teacher is neutral, orange and blue stay apart for every colour vision.
+const looks = `
+:root {
+  color-scheme: light dark;
+  --page: #fff; --ink: #1a1d21; --muted: #5d646e; --line: #e3e6ea; --soft: #f5f6f8;
+  --up: #0f7a3d; --down: #b3261e;
+  --k0: #6b7380; --k1: #c2610c; --k2: #2459d6; --k3: #0b8378; --k4: #8a3fc7; --k5: #b8266a;
+}
+@media screen and (prefers-color-scheme: dark) {
+  :root:not(.printing) {
+    --page: #14171a; --ink: #e8eaed; --muted: #9aa2ac; --line: #2c3138; --soft: #1c2025;
+    --up: #5fd08d; --down: #ff8a80;
+    --k0: #a3abb6; --k1: #f2a055; --k2: #7ca7ff; --k3: #3fc9bb; --k4: #c792f5; --k5: #f484b4;
+  }
+}
+* { box-sizing: border-box; }
+html { -webkit-text-size-adjust: 100%; text-size-adjust: 100%; }
+body {
+  margin: 0 auto; padding: clamp(1.25rem, 5vw, 3.5rem) clamp(1rem, 4vw, 2.5rem); max-width: 72rem;
+  background: var(--page); color: var(--ink);
+  font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
+}
+h1, h2, h3, p, ul, ol, dl, dd, figure { margin: 0; padding: 0; }
+ul, ol { list-style: none; }
+h1 { font-size: clamp(1.75rem, 5vw, 2.6rem); line-height: 1.15; letter-spacing: -0.02em; font-weight: 680; text-wrap: balance; overflow-wrap: break-word; }
+h2 { font-size: 1.3rem; line-height: 1.3; letter-spacing: -0.01em; font-weight: 650; margin-bottom: .75rem; }
+h3 { font-size: .95rem; font-weight: 650; margin: 1.25rem 0 .5rem; }
+section { margin-top: clamp(2.25rem, 5vw, 3.5rem); }
+.eyebrow, .meta, .note, figcaption, footer { color: var(--muted); font-size: .9rem; }
+.eyebrow { margin-bottom: .4rem; }
+.meta { margin-top: .6rem; display: flex; flex-wrap: wrap; gap: .1rem 1.5rem; }
+.note { margin-bottom: .75rem; max-width: 46rem; text-wrap: pretty; }
+.key { display: inline-block; width: .7em; height: .7em; margin-right: .55em; border-radius: 50%; background: currentColor; }
+.key.k0 { color: var(--k0); } .key.k1 { color: var(--k1); } .key.k2 { color: var(--k2); }
+.key.k3 { color: var(--k3); } .key.k4 { color: var(--k4); } .key.k5 { color: var(--k5); }
+.aside .key { background: none; }
+.swatch { display: inline-block; width: .95em; height: .95em; margin-right: .55em; vertical-align: -.1em; border-radius: 3px; box-shadow: inset 0 0 0 1px rgb(128 128 128 / .45); }
+.key, .swatch, img { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); border-block: 1px solid var(--line); }
+.figures li { padding: 1.1rem 1.25rem 1rem 0; }
+.figures h2 { font-size: .95rem; font-weight: 550; letter-spacing: 0; margin: 0; color: var(--muted); }
+.figures p { color: var(--muted); }
+.figures strong { font-size: 2.6rem; line-height: 1.2; font-weight: 640; letter-spacing: -0.03em; color: var(--ink); font-variant-numeric: tabular-nums; }
+.figures .distilled h2 { color: var(--ink); }
+.figures .distilled strong { color: var(--k2); }
+.lede { margin-top: 1.25rem; max-width: 42rem; font-size: 1.125rem; text-wrap: pretty; }
+
+.scroll { overflow-x: auto; }
+.scroll:focus-visible { outline: 2px solid var(--k2); outline-offset: 3px; border-radius: 2px; }
+table.numbers { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+.numbers th, .numbers td { padding: .5rem 0 .5rem 1.25rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); font-weight: 400; }
+.numbers thead th { font-size: .85rem; color: var(--muted); border-bottom-color: var(--muted); vertical-align: bottom; white-space: normal; line-height: 1.3; }
+.numbers th:first-child { position: sticky; left: 0; background: var(--page); text-align: left; padding-left: 0; }
+.numbers tbody th:first-child { padding-left: 1.6em; }
+.numbers tbody th i { position: absolute; left: 0; top: calc(.5rem + .31em); }
+.numbers tbody th .key { top: calc(.5rem + .43em); }
+.numbers .best { font-weight: 700; }
+.numbers .aside > * { color: var(--muted); }
+.numbers .up { color: var(--up); } .numbers .down { color: var(--down); }
+
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 2rem 2.5rem; }
+.charts figure { min-width: 0; }
+.charts figcaption { margin-bottom: .5rem; }
+.charts figcaption b { color: var(--ink); }
+.plot { min-height: 17rem; }
+.uplot, .u-legend { font-family: inherit; }
+.u-legend.u-inline { margin: .35rem 0 0; text-align: left; font-size: .85rem; font-variant-numeric: tabular-nums; }
+.u-legend.u-inline tr { margin-right: 1.1rem; }
+.u-legend .faint { display: none; }
+.u-legend.u-inline .u-series > * { padding: 0; vertical-align: baseline; }
+.u-legend th > * { vertical-align: baseline; }
+.u-legend.u-inline .u-series > td { padding-left: .35em; font-weight: 600; }
+.u-legend.u-inline.u-live th::after { content: none; }
+.u-legend th { font-weight: 400; }
+.u-legend th .u-marker { width: .7em; height: .7em; margin-right: .45em; border-radius: 50%; }
+.u-legend tr:first-child .u-marker { display: none; }
+.u-legend .k0 .u-marker { background: var(--k0) !important; } .u-legend .k1 .u-marker { background: var(--k1) !important; }
+.u-legend .k2 .u-marker { background: var(--k2) !important; } .u-legend .k3 .u-marker { background: var(--k3) !important; }
+.u-legend .k4 .u-marker { background: var(--k4) !important; } .u-legend .k5 .u-marker { background: var(--k5) !important; }
+
+.classes { display: flex; flex-wrap: wrap; gap: .25rem 1.4rem; margin-bottom: 1.25rem; font-size: .9rem; }
+.gallery { display: grid; gap: 1.5rem; }
+.gallery li { display: grid; grid-auto-flow: column; grid-auto-columns: minmax(0, 1fr); gap: .75rem; }
+.gallery img { display: block; width: 100%; height: auto; border-radius: 4px; background: var(--soft); }
+.gallery img.small { image-rendering: pixelated; }
+.gallery figcaption { margin-top: .35rem; font-size: .85rem; line-height: 1.35; overflow-wrap: anywhere; display: flex; justify-content: space-between; gap: .5em; }
+.gallery figcaption b { font-weight: 550; white-space: nowrap; color: var(--ink); font-variant-numeric: tabular-nums; }
+
+.pairs { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)); gap: 0 2.5rem; font-size: .9rem; }
+.pairs div { display: flex; justify-content: space-between; gap: 1.25rem; padding: .35rem 0; border-bottom: 1px solid var(--line); }
+.pairs dt { color: var(--muted); }
+.pairs dd { text-align: right; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
+footer { margin-top: 3.5rem; padding-top: 1rem; border-top: 1px solid var(--line); }
+
+@media (max-width: 44rem) {
+  .figures { grid-template-columns: 1fr; }
+  .figures li { display: flex; justify-content: space-between; align-items: baseline; padding: .55rem 0; }
+  .figures li + li { border-top: 1px solid var(--line); }
+  .figures strong { font-size: 1.75rem; }
+  .numbers { font-size: .875rem; }
+  .numbers th, .numbers td { padding-left: .6rem; }
+  .numbers thead th { font-size: .8rem; }
+  .numbers tbody th { white-space: normal; min-width: 8rem; line-height: 1.35; }
+  .gallery li { grid-auto-columns: 42vw; scroll-snap-type: x proximity; margin-right: calc(-1 * clamp(1rem, 4vw, 2.5rem)); }
+  .gallery figure { scroll-snap-align: start; }
+}
+@media print {
+  @page { margin: 16mm 14mm; }
+  body { padding: 0; max-width: none; font-size: 10.5pt; }
+  section { margin-top: 1.75rem; }
+  tr, .note, .classes, .charts figure, .gallery li, .pairs div, .figures { break-inside: avoid; }
+  h2, h3, .note, .classes { break-after: avoid; }
+  .charts { grid-template-columns: 1fr 1fr; gap: 1rem; }
+  .u-legend .u-value, .u-legend tr:first-child { display: none !important; }
+  .gallery { gap: 1rem; }
+  .scroll { overflow: visible; }
+  .numbers th:first-child { position: relative; }
+}
+`

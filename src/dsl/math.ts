@@ -19,9 +19,10 @@ type L = typeof Lang
 interface Table {
   /** ln 2 in two parts; the first has so few bits that its product with an exponent is exact. */
   readonly ln2: readonly [number, number]
-  /** pi / 2 in parts, each but the last exact when multiplied by a whole number up to `turns`. */
+  /** pi / 2 in parts, each but the last exact when multiplied by k mod `trigUnit` or by the rest of k. */
   readonly halfPi: readonly number[]
-  /** sin and cos hold for |x| up to this. */
+  readonly trigUnit: number
+  /** sin and cos hold for |x| up to this; beyond it they are NaN. */
   readonly trigBound: number
   /** exp overflows above the first and is 0 below the second; expm1 is -1 below the third. */
   readonly expRange: readonly [number, number, number]
@@ -35,7 +36,7 @@ interface Table {
   readonly exp: readonly number[]
   /** (log((1+s)/(1-s))/s - 2) / z in z = s^2, for |s| <= tan(pi/8)^2. */
   readonly log: readonly number[]
-  /** (sin(r)/r - 1) / z and (cos(r) - 1 + z/2) / z^2 in z = r^2, for |r| <= pi/4. */
+  /** (sin(r)/r - 1) / z and (cos(r) - 1 + z/2) / z^2 in z = r^2, for |r| <= 0.83 (f32; k may be off a little) or pi/4 (f64). */
   readonly sin: readonly number[]
   readonly cos: readonly number[]
   /** (tanh(x)/x - 1) / z in z = x^2, for |x| <= 0.6. */
@@ -50,17 +51,19 @@ interface Table {
 const f32: Table = {
   ln2: [0.693145751953125, 1.428606765330187e-6],
   halfPi: [
-    1.5703125, 4.8351287841796875e-4, 3.1385570764541626e-7, 6.070877134334296e-11, 6.223371969669989e-14,
+    1.57080078125, -4.454515874385834e-6, 6.077272018956137e-11, -1.7150994166548195e-15,
+    -2.5082788353727258e-20,
   ],
-  trigBound: 2 ** 15,
+  trigUnit: 2 ** 10,
+  trigBound: 2 ** 19,
   expRange: [89, -105, -18],
   tiny: [2 ** -100, 30],
   powClamp: 2 ** 32,
   splitter: 4097,
   exp: [0.00138182356, 0.00836872123, 0.0416683331, 0.166665211, 0.49999994], // 3e-9
   log: [0.235834569, 0.285372496, 0.400003374, 0.666666627], // 1e-11
-  sin: [-0.000195167726, 0.00833217427, -0.166666552], // 4e-9
-  cos: [2.44379626e-5, -0.0013887363, 0.0416666456], // 1e-10
+  sin: [-0.000194799184, 0.00833189581, -0.166666508], // 6e-9
+  cos: [2.43966297e-5, -0.00138869963, 0.0416666381], // 2e-10
   tanh: [-0.00590436533, 0.0208039451, -0.0537862219, 0.133319527, -0.333332986], // 3e-9
   erf: [7.88874604e-5, -0.000802070543, 0.00518951705, -0.0268544331, 0.112835996, -0.37612626, 0.128379166], // 1e-9
   logErfc: [
@@ -72,8 +75,9 @@ const f32: Table = {
 // biome-ignore format: a table
 const f64: Table = {
   ln2: [0.6931471805601177, -1.7239444525614835e-13],
-  halfPi: [1.5707963276654482, -8.705515692000731e-10, -3.503434396954818e-19, -1.1351118607522202e-28],
-  trigBound: 2 ** 23,
+  halfPi: [1.5707963267341256, 6.077100506303966e-11, 2.0222662487111665e-21, 8.4784276603689e-32],
+  trigUnit: 2 ** 20,
+  trigBound: 2 ** 40,
   expRange: [710, -746, -38],
   tiny: [2 ** -960, 60],
   powClamp: 2 ** 64,
@@ -207,11 +211,15 @@ export function log1p(s: L, x: Ex): Ex {
   return s.select(s.or(s.eq(x, 0), s.isnan(x)), x, logDomain(s, u, y))
 }
 
-// sin(x + shift pi/2): x = k pi/2 + r with |r| <= pi/4 (Cody and Waite), then the quadrant's polynomial
+// sin(x + shift pi/2): x = k pi/2 + r with |r| < 0.83 (Cody and Waite), then the quadrant's polynomial.
+// k goes in two halves, so that its products with the parts of pi/2 and the first differences are exact.
 function trig(s: L, x: Ex, shift: 0 | 1): Ex {
   const t = table(x)
   const k = s.round(s.mul(x, 2 / Math.PI))
-  const r = t.halfPi.reduce<Ex>((rest, part) => s.sub(rest, s.mul(k, part)), x)
+  const k1 = s.mul(s.round(s.mul(k, 1 / t.trigUnit)), t.trigUnit)
+  const k2 = s.sub(k, k1)
+  const exact = t.halfPi.slice(0, -1).flatMap(part => [s.mul(k1, part), s.mul(k2, part)])
+  const r = [...exact, s.mul(k, t.halfPi[t.halfPi.length - 1])].reduce((rest, part) => s.sub(rest, part), x)
   const z = s.mul(r, r)
   const sine = s.add(r, s.mul(s.mul(r, z), horner(s, z, t.sin)))
   const cosine = s.add(s.sub(1, s.mul(z, 0.5)), s.mul(s.mul(z, z), horner(s, z, t.cos)))
@@ -223,7 +231,7 @@ function trig(s: L, x: Ex, shift: 0 | 1): Ex {
   return orNaN(s, x, s.select(s.le(s.abs(x), t.trigBound), signed, constant(Number.NaN, x)))
 }
 
-/** sin x, for |x| <= 32768 in f32 and 2^23 in f64; NaN beyond. */
+/** sin x, for |x| <= 2^19 in f32 and 2^40 in f64; NaN beyond, where neighbouring arguments lie 2^-4 apart and more. */
 export const sin = (s: L, x: Ex): Ex => s.select(s.eq(x, 0), x, trig(s, x, 0))
 /** cos x, for the same arguments as sin. */
 export const cos = (s: L, x: Ex): Ex => trig(s, x, 1)

@@ -33,6 +33,7 @@ const integer: { readonly [K in ScalarOp]?: (x: number, y: number) => number } =
   mul: Math.imul,
   div: (x, y) => (y === 0 ? x : Math.trunc(x / y)),
   rem: (x, y) => (y === 0 ? 0 : x % y),
+  not: x => Number(x === 0),
 }
 
 /**

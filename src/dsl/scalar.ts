@@ -39,7 +39,7 @@ type Texts<N extends number> = N extends 1
     : [c: string, x: string, y: string]
 
 /** Which dtypes an operation takes. `select` and `cast` take all. */
-type Domain = 'float' | 'number' | 'integer' | 'bits' | 'any'
+type Domain = 'float' | 'number' | 'integer' | 'bool' | 'bits' | 'any'
 
 interface Meaning<N extends number> {
   readonly arity: N
@@ -87,10 +87,12 @@ export function scalarType(fn: ScalarOp, args: readonly DType[], to?: DType): DT
     float: isFloat(d),
     number: d !== 'bool',
     integer: d === 'i32' || d === 'u32',
+    bool: d === 'bool',
     bits: !isFloat(d),
     any: true,
   }
-  if (!fits[r.on]) fail(`takes ${r.on === 'bits' ? 'integers or bool' : `${r.on}s`}`)
+  if (!fits[r.on])
+    fail(`takes ${r.on === 'bits' ? 'integers or bool' : r.on === 'bool' ? 'bool' : `${r.on}s`}`)
   if (r.out === 'bool') return 'bool'
   if (r.out === 'same') return d
   if (to === undefined) return fail('needs the dtype to convert to')
@@ -186,7 +188,7 @@ export const scalars: { readonly [K in ScalarOp]: ScalarRecord<Arity[K]> } = {
   and: { arity: 2, on: 'bits', out: 'same', js: (x, y) => x & y, wgsl: (d, x, y) => (d === 'bool' ? `(${x} && ${y})` : `(${x} & ${y})`), wasm: bits('and'), partials: null, smoothOn: [] },
   or: { arity: 2, on: 'bits', out: 'same', js: (x, y) => x | y, wgsl: (d, x, y) => (d === 'bool' ? `(${x} || ${y})` : `(${x} | ${y})`), wasm: bits('or'), partials: null, smoothOn: [] },
   xor: { arity: 2, on: 'bits', out: 'same', js: (x, y) => x ^ y, wgsl: (d, x, y) => (d === 'bool' ? `(${x} != ${y})` : `(${x} ^ ${y})`), wasm: bits('xor'), partials: null, smoothOn: [] },
-  not: { arity: 1, on: 'any', out: 'same', js: x => Number(!x), wgsl: (_, x) => `(!${x})`, wasm: 'own', partials: null, smoothOn: [] },
+  not: { arity: 1, on: 'bool', out: 'same', js: x => Number(!x), wgsl: (_, x) => `(!${x})`, wasm: 'own', partials: null, smoothOn: [] },
   shl: { arity: 2, on: 'integer', out: 'same', js: (x, y) => x << y, wgsl: (d, x, y) => (d === 'u32' ? `(${x} << (${y} & 31u))` : `(${x} << (u32(${y}) & 31u))`), wasm: { i32: 'i32.shl', u32: 'i32.shl' }, partials: null, smoothOn: [] },
   // logical for u32, arithmetic for i32
   shr: { arity: 2, on: 'integer', out: 'same', js: (x, y) => (x < 0 || x <= 0x7fffffff ? x >> y : x >>> y), wgsl: (d, x, y) => (d === 'u32' ? `(${x} >> (${y} & 31u))` : `(${x} >> (u32(${y}) & 31u))`), wasm: { i32: 'i32.shr_s', u32: 'i32.shr_u' }, partials: null, smoothOn: [] },

@@ -7,7 +7,7 @@ import { type DType, dtypes, makeData, type TypedArray } from '../../dsl/dtype.t
 import type { Graph } from '../../dsl/graph.ts'
 import type { Contraction, Op, Prims, Reduction, Sliding } from '../../dsl/prim.ts'
 import { range, type Shape, size, strides } from '../../dsl/shape.ts'
-import { scalarMeaning } from '../../dsl/scalar-meaning.ts'
+import { applyScalar } from '../../dsl/scalar-eval.ts'
 import type { Tensor, TensorType } from '../../dsl/tensor.ts'
 import { threefry2x32 } from '../../dsl/threefry.ts'
 
@@ -149,11 +149,8 @@ export const referenceRules = {
     new Uint32Array(size(p.shape)).map((_, i) => threefry2x32([k.data[0], k.data[1]], i, 0)[0]),
   map: (p, xs, type) => {
     const y = makeData(type.dtype, size(type.shape))
-    const f = scalarMeaning(
-      p.fn,
-      xs.map(x => x.dtype),
-      type.dtype,
-    )
+    const operand = xs[xs.length - 1].dtype
+    const f = (...x: number[]) => applyScalar(p.fn, operand, x, type.dtype)
     const [a, b, c] = xs.map(x => x.data)
     if (c) for (let i = 0; i < y.length; i++) y[i] = f(a[i], b[i], c[i])
     else if (b) for (let i = 0; i < y.length; i++) y[i] = f(a[i], b[i])

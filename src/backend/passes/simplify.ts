@@ -4,7 +4,7 @@
  */
 import * as b from '../../dsl/build.ts'
 import { type Graph, rewrite } from '../../dsl/graph.ts'
-import { scalarMeaning } from '../../dsl/scalar-meaning.ts'
+import { applyScalar } from '../../dsl/scalar-eval.ts'
 import { range, sameShape, size } from '../../dsl/shape.ts'
 import { bind1, type Eqn, type Tensor } from '../../dsl/tensor.ts'
 
@@ -70,12 +70,7 @@ function simplifyEquation(e: Eqn, xs: readonly Tensor[]): Tensor | null {
       const values = xs.map(uniformValue)
       if (values.every(v => v !== null)) {
         const { dtype, shape } = e.types[0]
-        const f = scalarMeaning(
-          e.params.fn,
-          xs.map(t => t.dtype),
-          dtype,
-        )
-        return b.full(shape, f(...(values as number[])), dtype)
+        return b.full(shape, applyScalar(e.params.fn, xs[xs.length - 1].dtype, values as number[], dtype), dtype)
       }
       return neutral(e.params.fn, xs)
     }

@@ -7,51 +7,16 @@
  */
 import * as TE from 'fp-ts/lib/TaskEither.js'
 import { DeviceError } from '../../dsl/errors.ts'
-import {
-  type AdapterInfo,
-  type AdapterOptions,
-  COMPUTE_LIMITS,
-  limitsOf,
-  messageOf,
-  openAdapter,
-} from './dawn.ts'
+import { type BufferUsage, bufferTools } from './buffers.ts'
+import { type AdapterInfo, type AdapterOptions, limitsOf, messageOf, openAdapter } from './dawn.ts'
+import { type PipelineSource, pipelineCache } from './pipelines.ts'
 import { napUntil } from './wait.ts'
-
-/** WebGPU's buffer usage bits: the global `GPUBufferUsage` of browsers. @see https://www.w3.org/TR/webgpu/#buffer-usage */
-export const BUFFER_USAGE = {
-  mapRead: 0x1,
-  copySource: 0x4,
-  copyTarget: 0x8,
-  uniform: 0x40,
-  storage: 0x80,
-  indirect: 0x100,
-  queryResolve: 0x200,
-} as const
 
 /** Features that the device asks for where the adapter has them. */
 export const WANTED_FEATURES = ['timestamp-query', 'shader-f16', 'subgroups'] as const
 
-/** A compute pipeline to compile. Equal text, entry point, constants and layout share one pipeline. */
-export interface PipelineSource {
-  /** For errors and debuggers; no part of the identity. */
-  readonly label: string
-  readonly wgsl: string
-  /** Default `main`. */
-  readonly entryPoint?: string
-  /** Values of the shader's `override` declarations. */
-  readonly constants?: Readonly<Record<string, number>>
-  /** Default `auto`: derived from the shader. */
-  readonly layout?: GPUPipelineLayout
-}
-
 /** What a device holds now; for leak tests and budgets. */
-export interface Usage {
-  /** Buffers made by `createBuffer` that were neither released nor collected. */
-  readonly buffers: number
-  /** Their bytes. */
-  readonly bytes: number
-  /** Bytes of staging buffers kept for reading. */
-  readonly staging: number
+export interface Usage extends BufferUsage {
   /** Pipelines in the cache. */
   readonly pipelines: number
 }
@@ -104,9 +69,9 @@ export const openDevice = (options: AdapterOptions = {}): TE.TaskEither<DeviceEr
 // ---------------------------------------------------------------------------------------------------------
 
 /** Errors kept for the next `check`; the first ones tell most. */
-const MAX_ERRORS = 8
-/** Compiled pipelines kept, the least recently used go first: a network needs tens, tuning hundreds. */
-const MAX_PIPELINES = 1024
+const MAX_UNCAUGHT = 8
+/** Innermost last: an error goes to the innermost scope of its kind. */
+const ERROR_FILTERS = ['internal', 'out-of-memory', 'validation'] as const
 
 const open = async (options: AdapterOptions): Promise<Device> => {
   const opened = await openAdapter(options)()
@@ -122,14 +87,15 @@ const open = async (options: AdapterOptions): Promise<Device> => {
 }
 
 const deviceOf = (gpu: GPUDevice, info: AdapterInfo): Device => {
-  const { queue } = gpu
   const fail = (what: string) => new DeviceError(`webgpu: ${what} (adapter ${info.name})`)
 
   let closed = false
   let loss: DeviceError | undefined
-  let errors: DeviceError[] = []
+  let uncaught: string[] = []
   gpu.addEventListener('uncapturederror', event => {
-    if (errors.length < MAX_ERRORS) errors.push(fail(event.error.message))
+    // Else Dawn prints it on stderr.
+    event.preventDefault()
+    if (uncaught.length < MAX_UNCAUGHT) uncaught.push(event.error.message)
   })
   const lost = new Promise<DeviceError>(resolve => {
     gpu.lost.then(({ reason, message }) => {
@@ -141,9 +107,9 @@ const deviceOf = (gpu: GPUDevice, info: AdapterInfo): Device => {
   const check = () => {
     if (closed) throw fail('the device is closed')
     if (loss) throw loss
-    const [first, ...rest] = errors
-    errors = []
-    if (first) throw rest.length ? fail([first, ...rest].map(e => e.message).join('\n')) : first
+    const messages = uncaught
+    uncaught = []
+    if (messages.length) throw fail(messages.join('\n'))
   }
 
   const wait = async <A>(promise: Promise<A>): Promise<A> => {
@@ -157,122 +123,42 @@ const deviceOf = (gpu: GPUDevice, info: AdapterInfo): Device => {
   const guard = async <A>(what: string, f: () => A): Promise<A> => {
     check()
     for (const filter of ERROR_FILTERS) gpu.pushErrorScope(filter)
-    let scopes: Promise<GPUError | null>[] = []
-    let result: A
-    try {
-      result = f()
-    } finally {
-      scopes = ERROR_FILTERS.map(() => gpu.popErrorScope())
-    }
+    const { result, scopes } = (() => {
+      try {
+        return { result: f(), scopes: ERROR_FILTERS.map(() => gpu.popErrorScope()) }
+      } catch (e) {
+        for (const _ of ERROR_FILTERS) gpu.popErrorScope().catch(() => {})
+        throw fail(`${what}: ${messageOf(e)}`)
+      }
+    })()
     const error = (await wait(Promise.all(scopes))).find(e => e !== null)
+    // A lost device finds no fault with anything.
+    if (closed || loss) check()
     if (error) throw fail(`${what}: ${error.message}`)
     return result
   }
 
-  const ledger = bufferLedger()
-  const createBuffer = async (bytes: number, label: string, usage: number = STORAGE) => {
-    const size = Math.max(4, roundUp(bytes, 4))
-    if (size > info.limits.maxBufferSize)
-      throw fail(`buffer "${label}" of ${size} bytes: the limit is ${info.limits.maxBufferSize} bytes a buffer`)
-    const buffer = await guard(`buffer "${label}" of ${size} bytes`, () =>
-      gpu.createBuffer({ size, usage, label }),
-    )
-    ledger.add(buffer)
-    return buffer
-  }
-
-  const write = (buffer: GPUBuffer, offset: number, data: ArrayBufferView | ArrayBuffer) => {
-    check()
-    const bytes = ArrayBuffer.isView(data)
-      ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
-      : new Uint8Array(data)
-    const whole = bytes.length - (bytes.length % 4)
-    queue.writeBuffer(buffer, offset, bytes, 0, whole)
-    if (whole === bytes.length) return
-    const last = new Uint8Array(4)
-    last.set(bytes.subarray(whole))
-    queue.writeBuffer(buffer, offset + whole, last)
-  }
-
-  const staging = stagingPool(gpu)
-  const read = async (buffer: GPUBuffer, offset: number, bytes: number) => {
-    check()
-    if (offset < 0 || bytes < 0 || offset + bytes > buffer.size)
-      throw fail(`read of bytes ${offset} to ${offset + bytes}: buffer "${buffer.label}" has ${buffer.size}`)
-    const result = new Uint8Array(new ArrayBuffer(bytes))
-    for (let at = 0; at < bytes; at += MAX_STAGING) {
-      const part = result.subarray(at, at + MAX_STAGING)
-      const skip = (offset + at) % 4
-      const size = roundUp(skip + part.length, 4)
-      const target = staging.take(size)
-      const encoder = gpu.createCommandEncoder()
-      encoder.copyBufferToBuffer(buffer, offset + at - skip, target, 0, size)
-      queue.submit([encoder.finish()])
-      try {
-        await wait(target.mapAsync(MAP_READ, 0, size))
-        check()
-        part.set(new Uint8Array(target.getMappedRange(0, size), skip, part.length))
-        target.unmap()
-      } catch (e) {
-        target.destroy()
-        throw e
-      }
-      staging.give(target)
-    }
-    return result.buffer
-  }
-
-  const cache = new Map<string, Promise<GPUComputePipeline>>()
-  const layouts = new WeakMap<GPUPipelineLayout, number>()
-  let layoutCount = 0
-  const layoutId = (layout: GPUPipelineLayout) => {
-    if (!layouts.has(layout)) layouts.set(layout, ++layoutCount)
-    return layouts.get(layout)
-  }
-  const compile = async ({ label, wgsl, entryPoint = 'main', constants, layout }: PipelineSource) => {
-    const module = await guard(`shader "${label}"`, () => gpu.createShaderModule({ label, code: wgsl }))
-    const descriptor: GPUComputePipelineDescriptor = {
-      label,
-      layout: layout ?? 'auto',
-      compute: { module, entryPoint, constants: { ...constants } },
-    }
-    return wait(gpu.createComputePipelineAsync(descriptor)).catch(e => {
-      throw e instanceof DeviceError ? fail(`pipeline "${label}": ${e.message}`) : e
-    })
-  }
-  const pipeline = (source: PipelineSource) => {
-    const { wgsl, entryPoint = 'main', constants = {}, layout } = source
-    const key = JSON.stringify([wgsl, entryPoint, Object.entries(constants).sort(), layout && layoutId(layout)])
-    const compiled = cache.get(key) ?? compile(source)
-    cache.delete(key)
-    cache.set(key, compiled)
-    compiled.catch(() => cache.delete(key))
-    if (cache.size > MAX_PIPELINES) for (const oldest of cache.keys()) return cache.delete(oldest), compiled
-    return compiled
-  }
-
+  const faults = { check, wait, guard, fail }
+  const { clear, usage, ...buffers } = bufferTools(gpu, info.limits.maxBufferSize, faults)
+  const { pipelines, size, clear: clearPipelines } = pipelineCache(gpu, faults)
   const close = () => {
     if (closed) return
     closed = true
     gpu.destroy()
-    staging.clear()
-    ledger.clear()
-    cache.clear()
+    clear()
+    clearPipelines()
   }
   return {
     gpu,
-    queue,
+    queue: gpu.queue,
     info,
     lost,
     check,
     wait,
     guard,
-    createBuffer,
-    release: ledger.release,
-    write,
-    read,
-    pipelines: sources => Promise.all(sources.map(pipeline)),
-    usage: () => ({ ...ledger.count(), staging: staging.bytes(), pipelines: cache.size }),
+    ...buffers,
+    pipelines,
+    usage: () => ({ ...usage(), pipelines: size() }),
     close,
     [Symbol.dispose]: close,
   }

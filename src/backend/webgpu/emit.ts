@@ -192,7 +192,13 @@ export function makeEmitter(
   const compute = (id: number, at: At): Text => {
     const x = all[id]
     const floor = id < k.body.length ? 0 : epilogue
-    const named = (t: Text) => bind(t.text, Math.max(t.level, floor))
+    const named = (t: Text) => {
+      if (floor === epilogue && t.level > 0 && t.level < epilogue)
+        throw new Error(
+          `webgpu: the epilogue of kernel ${k.name} uses what exists only inside the reduce loop`,
+        )
+      return bind(t.text, Math.max(t.level, floor))
+    }
     switch (x.k) {
       case 'lit':
         return named({ text: literal(x.value, x.dtype), level: 0 })

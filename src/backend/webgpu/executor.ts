@@ -14,10 +14,11 @@ import type { Graph } from '../../dsl/graph.ts'
 import { sameShape, showType, size } from '../../dsl/shape.ts'
 import type { TensorType } from '../../dsl/tensor.ts'
 import { type Argument, type Backend, isResident, type Program, type Resident } from '../backend.ts'
-import { type BufferRef, type Dispatch, deviceBytes, type Plan } from '../plan.ts'
-import { describe, type Limits } from './dawn.ts'
-import { BUFFER_USAGE, type Device } from './device.ts'
-import type { Slot } from './emit.ts'
+import type { Plan } from '../plan.ts'
+import { BUFFER_USAGE } from './buffers.ts'
+import { describe } from './dawn.ts'
+import type { Device } from './device.ts'
+import { bytesOf, checkLimits, label, layoutOf, type Span, webgpuDTypes } from './layout.ts'
 import { makePool, type Pool, type PooledBuffer } from './pool.ts'
 import { renderWGSL } from './render.ts'
 
@@ -27,9 +28,6 @@ export interface WebGPUOptions {
   /** Splits long plans, for drivers that kill what runs too long. Default: no limit. */
   readonly maxDispatchesPerSubmit?: number
 }
-
-/** The dtypes that WGSL has. */
-export const webgpuDTypes: readonly DType[] = ['f32', 'i32', 'u32', 'bool']
 
 /** Bind groups kept per dispatch whose arguments or results vary. */
 const GROUPS_KEPT = 8
@@ -77,6 +75,18 @@ interface Owner {
   buffer: PooledBuffer | null
 }
 
+/** The reads under way: until they end, a buffer that was given up is not used again. */
+const reads = new WeakMap<PooledBuffer, Promise<unknown>>()
+const giveWhenRead = (pool: Pool, buffers: Iterable<PooledBuffer>): void => {
+  const idle: PooledBuffer[] = []
+  for (const b of buffers) {
+    const read = reads.get(b)
+    if (read === undefined) idle.push(b)
+    else read.then(() => giveWhenRead(pool, [b]))
+  }
+  pool.give(idle)
+}
+
 // ---- compile -------------------------------------------------------------------------------------------
 
 /** A dispatch, ready to be encoded. */
@@ -85,6 +95,15 @@ interface Step {
   readonly workgroups: readonly [number, number, number]
   readonly resources: readonly Resource[]
   readonly groups: Map<string, GPUBindGroup>
+}
+
+/** A compiled plan. */
+interface Executable {
+  readonly plan: Plan
+  readonly steps: readonly Step[]
+  readonly poison: () => void
+  /** Whether a run passed WebGPU's validation. */
+  proven: boolean
 }
 
 /** A binding: a range of a fixed buffer, or a whole argument or result. */
@@ -125,103 +144,23 @@ async function compilePlan(shared: Shared, plan: Plan): Promise<Program> {
   const poison = () => {
     if (shared.options.poison) fillWithNaN(device, arena, Math.max(plan.arenaBytes, 4))
   }
+  const program: Executable = { plan, steps, poison, proven: false }
   return {
     stats: { kernels: plan.steps.length, arenaBytes: plan.arenaBytes },
-    run: (args, donate) => runPlan(shared, plan, steps, poison, args, donate),
+    run: (args, donate) => runPlan(shared, program, args, donate),
   }
 }
-
-const label = (step: Dispatch) => `${step.scope ? `${step.scope} / ` : ''}${step.kernel.name}`
-const bytesOf = (t: TensorType): number => deviceBytes(t.dtype, size(t.shape))
-
-/** @throws CompileError  if an argument, a result, a constant or the arena is more than the device can hold or bind */
-function checkLimits(plan: Plan, limits: Limits): void {
-  const most = Math.min(limits.maxBufferSize, limits.maxStorageBufferBindingSize)
-  const fail = (what: string, bytes: number, limit: number) => {
-    throw new CompileError(
-      `webgpu: ${what} takes ${mebibytes(bytes)}; this adapter allows ${mebibytes(limit)}. Make the batch or the image smaller`,
-    )
-  }
-  const named = [
-    ...plan.inputs.map((type, i) => ({ what: `argument ${i}`, type })),
-    ...plan.outputs.map((type, i) => ({ what: `result ${i}`, type })),
-    ...plan.constants.map(({ type }, i) => ({ what: `constant ${i}`, type })),
-  ]
-  for (const { what, type } of named) {
-    if (!webgpuDTypes.includes(type.dtype))
-      throw new CompileError(`webgpu: ${what} is ${showType(type)}; f64 runs on the CPU only`)
-    if (bytesOf(type) > most) fail(`${what}, ${showType(type)},`, bytesOf(type), most)
-  }
-  for (const step of plan.steps)
-    for (const ref of step.bindings)
-      if (ref.k === 'arena' && ref.bytes > most) fail(`an intermediate of ${label(step)}`, ref.bytes, most)
-  if (plan.arenaBytes > limits.maxBufferSize)
-    fail('the arena of intermediates', plan.arenaBytes, limits.maxBufferSize)
-}
-
-const mebibytes = (n: number) => `${(n / 2 ** 20).toFixed(1)} MiB`
-
-/** What one binding holds: a range of the arena (bytes), or the whole of another buffer. */
-interface Span {
-  readonly ref: BufferRef
-  readonly offset: number
-  readonly bytes: number
-}
-
-/**
- * The bindings of a dispatch. Ranges of the arena that meet share one; if there are more bindings than the device
- * takes, all ranges of the arena share one.
- */
-function layoutOf(step: Dispatch, limits: Limits) {
-  const touching = spansOf(step.bindings, false)
-  const limit = limits.maxStorageBuffersPerShaderStage
-  const spans = touching.length <= limit ? touching : spansOf(step.bindings, true)
-  const widest = Math.max(0, ...spans.map(s => s.bytes))
-  if (spans.length > limit || widest > limits.maxStorageBufferBindingSize)
-    throw new CompileError(
-      `webgpu: ${label(step)} uses ${touching.length} buffers; this adapter binds ${limit} of at most ${mebibytes(limits.maxStorageBufferBindingSize)}`,
-    )
-  const slots = step.bindings.map((ref, i): Slot => {
-    const binding = spans.findIndex(s => holds(s, ref))
-    const offset = ref.k === 'arena' ? (ref.offset - spans[binding].offset) / 4 : 0
-    const readWrite = ref.k === 'arena' || ref.k === 'output' || step.kernel.buffers[i].access !== 'read'
-    return { binding, readWrite, offset }
-  })
-  return { slots, spans }
-}
-
-function spansOf(refs: readonly BufferRef[], together: boolean): Span[] {
-  const spans: Span[] = []
-  for (const ref of refs)
-    if (ref.k !== 'arena' && !spans.some(s => holds(s, ref))) spans.push({ ref, offset: 0, bytes: 0 })
-  const ranges = refs.flatMap(ref => (ref.k === 'arena' ? [ref] : [])).sort((a, b) => a.offset - b.offset)
-  const merged: Span[] = []
-  for (const ref of ranges) {
-    const last = merged.at(-1)
-    const end = ref.offset + ref.bytes
-    if (last !== undefined && (together || ref.offset < last.offset + last.bytes))
-      merged[merged.length - 1] = { ...last, bytes: Math.max(last.bytes, end - last.offset) }
-    else merged.push({ ref, offset: ref.offset, bytes: ref.bytes })
-  }
-  return [...spans, ...merged]
-}
-
-const holds = (s: Span, ref: BufferRef): boolean =>
-  s.ref.k === 'arena' || ref.k === 'arena'
-    ? s.ref.k === ref.k && 'offset' in ref && ref.offset >= s.offset && ref.offset < s.offset + s.bytes
-    : s.ref.k === ref.k && s.ref.index === ref.index
 
 // ---- run -----------------------------------------------------------------------------------------------
 
 async function runPlan(
   shared: Shared,
-  plan: Plan,
-  steps: readonly Step[],
-  poison: () => void,
+  program: Executable,
   args: readonly Argument[],
   donate: readonly boolean[],
 ): Promise<readonly Resident[]> {
   const { device, pool, options } = shared
+  const { plan, steps } = program
   device.check()
   const owners = args.map((a, i) => ownerOf(shared, a, plan.inputs[i], i))
   // From here on nobody else can use or free what is donated, whatever we wait for.
@@ -249,11 +188,15 @@ async function runPlan(
     }
     const outputs = await Promise.all(plan.outputs.map(take))
     if (options.poison) {
-      poison()
+      program.poison()
       for (const b of outputs) fillWithNaN(device, b.gpu, b.bytes)
     }
-    submit(device, steps, { input: inputs, output: outputs }, options.maxDispatchesPerSubmit)
-    pool.give([...spent])
+    const go = () => submit(device, steps, { input: inputs, output: outputs }, options.maxDispatchesPerSubmit)
+    // Validation fails in the first run or never; asking costs a wait.
+    if (program.proven) go()
+    else await device.guard('run', go)
+    program.proven = true
+    giveWhenRead(pool, spent)
     fresh.length = 0
     spent.clear()
     if (++shared.ahead >= RUNS_AHEAD) {
@@ -262,7 +205,7 @@ async function runPlan(
     }
     return outputs.map((b, i) => makeArray(shared, plan.outputs[i], b))
   } catch (e) {
-    pool.give([...new Set([...fresh, ...spent])])
+    giveWhenRead(pool, new Set([...fresh, ...spent]))
     throw e
   }
 }
@@ -332,7 +275,7 @@ const collected = new FinalizationRegistry<{ readonly pool: Pool; readonly owner
 
 const giveUp = (pool: Pool, owner: Owner): void => {
   if (owner.buffer === null) return
-  pool.give([owner.buffer])
+  giveWhenRead(pool, [owner.buffer])
   owner.buffer = null
 }
 
@@ -341,10 +284,16 @@ function makeArray(shared: Shared, type: TensorType, buffer: PooledBuffer): Resi
   const array: Resident = {
     type,
     async read() {
-      if (owner.buffer === null)
+      const { buffer } = owner
+      if (buffer === null)
         throw new DeviceError(`webgpu: this ${showType(type)} was donated or disposed of; read it before`)
       const n = size(type.shape)
-      const words = await shared.device.read(owner.buffer.gpu, 0, n * 4)
+      const copied = shared.device.read(buffer.gpu, 0, n * 4)
+      const ended = Promise.allSettled([copied, reads.get(buffer)]).then(() => {
+        if (reads.get(buffer) === ended) reads.delete(buffer)
+      })
+      reads.set(buffer, ended)
+      const words = await copied
       shared.ahead = 0
       return { shape: type.shape, dtype: type.dtype, data: fromWords(type.dtype, words, n) }
     },

@@ -73,11 +73,11 @@ export function identity(how: Accumulator['how'], dtype: DType): string {
  * reduction keeps the position `at` of the first one in `a_at`.
  */
 export function combine(how: Accumulator['how'], dtype: DType, a: string, v: string, at: string): string {
+  const arg = how === 'argmax' || how === 'argmin'
+  const max = how === 'max' || how === 'argmax'
+  if (dtype === 'bool' && !arg) return `${a} = ${a} ${max || how === 'sum' ? '||' : '&&'} ${v};`
   if (how === 'sum') return `${a} += ${v};`
   if (how === 'prod') return `${a} *= ${v};`
-  const max = how === 'max' || how === 'argmax'
-  const arg = how === 'argmax' || how === 'argmin'
-  if (dtype === 'bool' && !arg) return `${a} = ${a} ${max ? '||' : '&&'} ${v};`
   const beyond = dtype === 'bool' ? (max ? `${v} && !${a}` : `!${v} && ${a}`) : `${v} ${max ? '>' : '<'} ${a}`
   if (arg)
     return dtype === 'f32'

@@ -9,6 +9,7 @@ import {
   eq,
   iota,
   less,
+  lessEqual,
   map,
   mean,
   mul,
@@ -19,10 +20,10 @@ import {
   sum,
 } from '../build.ts'
 import type { FloatDType } from '../dtype.ts'
-import { dual } from '../dual.ts'
+import { dual, withTwo } from '../dual.ts'
 import { ShapeError, UsageError } from '../errors.ts'
 import { type Shape, sameShape, showType } from '../shape.ts'
-import { currentScope, scope, Tensor } from '../tensor.ts'
+import { currentScope, scope, type Tensor } from '../tensor.ts'
 import { softplus } from './activation.ts'
 import { squaredNorm } from './norm.ts'
 import { logSoftmax, logSumParts } from './softmax.ts'
@@ -67,14 +68,14 @@ const pairLoss = <O extends object>(
   name: string,
   f: (x: Tensor, target: Tensor, options: O) => Tensor,
 ): PairLoss<O> =>
-  dual(
-    args => args[1] instanceof Tensor,
+  dual<PairLoss<O>>(
+    withTwo,
     (x: Tensor, target: Tensor, options?: O & { readonly reduction?: LossReduction }) =>
       scope(name, () => {
         sameShapes(name, x, target)
         return finish(f(x, target, options ?? ({} as O)), options?.reduction)
       }),
-  ) as PairLoss<O>
+  )
 
 /**
  * Squared error: (x - target)^2, averaged.
@@ -130,24 +131,8 @@ export interface CrossEntropyOptions<D extends FloatDType, R extends LossReducti
   readonly reduction?: R
 }
 
-/**
- * Cross-entropy of logits with class labels, as in PyTorch. With p = softmax(logits) over axis 1, at a position of label y
- *   loss = -sum over c of q_c w_c log p_c,   q_c = (1 - s) [c = y] + s / classes
- * for label smoothing s and class weights w (1). The mean divides by the sum of w_y over the counted positions.
- * A position is ignored if its label is `ignoreIndex` or no class at all: its loss and gradient are 0, and nothing
- * is read out of bounds. (PyTorch stops at a label that is no class.) If every position is ignored the mean is NaN
- * (0 / 0), as in PyTorch.
- * @param logits  [batch, classes, ...]
- * @param labels  i32[batch, ...]
- * @returns  a scalar, or [batch, ...] with reduction 'none'
- * @throws ShapeError if the labels do not fit the logits, or the weights the classes; UsageError if s is not in [0, 1]
- * @example pipe(logits, crossEntropy(labels, { ignoreIndex: 255, labelSmoothing: 0.1 }))
- */
-export const crossEntropy = dual(
-  args => args[1] instanceof Tensor,
-  (logits: Tensor, labels: Tensor, options: CrossEntropyOptions<FloatDType, LossReduction> = {}) =>
-    scope('crossEntropy', () => crossEntropyOf(logits, labels, options)),
-) as {
+/** `crossEntropy(logits, labels, options)`, or `pipe(logits, crossEntropy(labels, options))`. */
+export interface CrossEntropy {
   <L extends Shape, D extends FloatDType, R extends LossReduction = 'mean'>(
     logits: Tensor<Shape, D>,
     labels: Tensor<L, 'i32'>,
@@ -158,6 +143,24 @@ export const crossEntropy = dual(
     options?: CrossEntropyOptions<W, R>,
   ): <D extends W>(logits: Tensor<Shape, D>) => Tensor<Reduced<L, R>, D>
 }
+
+/**
+ * Cross-entropy of logits with class labels, as in PyTorch. With p = softmax(logits) over axis 1, at a position of label y
+ *   loss = -sum over c of q_c w_c log p_c,   q_c = (1 - s) [c = y] + s / classes
+ * for label smoothing s and class weights w (1). The mean divides by the sum of w_y over the counted positions.
+ * A position labelled `ignoreIndex` has the loss and gradient 0. A label that is no class makes the loss NaN (PyTorch
+ * stops there); nothing is read out of bounds. If every position is ignored the mean is NaN (0 / 0), as in PyTorch.
+ * @param logits  [batch, classes, ...]
+ * @param labels  i32[batch, ...]
+ * @returns  a scalar, or [batch, ...] with reduction 'none'
+ * @throws ShapeError if the labels do not fit the logits, or the weights the classes; UsageError if s is not in [0, 1]
+ * @example pipe(logits, crossEntropy(labels, { ignoreIndex: 255, labelSmoothing: 0.1 }))
+ */
+export const crossEntropy = dual<CrossEntropy>(
+  withTwo,
+  (logits: Tensor, labels: Tensor, options: CrossEntropyOptions<FloatDType, LossReduction> = {}) =>
+    scope('crossEntropy', () => crossEntropyOf(logits, labels, options)),
+)
 
 function crossEntropyOf(
   logits: Tensor,
@@ -189,22 +192,22 @@ function crossEntropyOf(
 
   const column = [classes, ...rest.map(() => 1)]
   const target = reshape(labels, [n, 1, ...rest])
-  const counted = map('ne', target, ignoreIndex)
-  const hot = map('and', eq(iota(column, 0), target), counted) // [batch, classes, ...]
+  const hot = map('and', eq(iota(column, 0), target), map('ne', target, ignoreIndex)) // [batch, classes, ...]
   const w = weights && reshape(weights, column)
   const { shifted, logSum } = logSumParts(logits, 1)
   const surprise = w ? mul(sub(logSum, shifted), w) : sub(logSum, shifted) // -w log p
-  // selected, not multiplied by 0: log p may be -inf
-  const own = sum(select(hot, surprise, 0), 1)
-  let loss = own
-  if (labelSmoothing > 0) {
-    const valid = less(0, sum(cast(hot, 'i32'), 1))
-    const even = select(valid, sum(surprise, 1), 0)
-    loss = add(mul(own, 1 - labelSmoothing), mul(even, labelSmoothing / classes))
-  }
+  const kept = map('ne', labels, ignoreIndex)
+  const isClass = map('and', lessEqual(0, labels), less(labels, classes))
+  const valid = cast(map('or', isClass, map('not', kept)), logits.dtype)
+  // selected, not multiplied by 0: log p may be -inf; a label that is no class gives 0 / 0
+  const own = div(sum(select(hot, surprise, 0), 1), valid)
+  const loss =
+    labelSmoothing > 0
+      ? add(mul(own, 1 - labelSmoothing), select(kept, mul(sum(surprise, 1), labelSmoothing / classes), 0))
+      : own
   if (reduction === 'none') return loss
   if (reduction === 'sum') return sum(loss)
-  return div(sum(loss), sum(w ? select(hot, w, 0) : cast(hot, logits.dtype)))
+  return div(sum(loss), sum(w ? select(hot, w, 0) : cast(kept, logits.dtype)))
 }
 
 /** The axis of the distribution (1). */
@@ -228,14 +231,12 @@ const divergence = <O extends object>(
   name: string,
   f: (x: Tensor, target: Tensor, options: O) => Tensor,
 ): Divergence<O> =>
-  dual(
-    args => args[1] instanceof Tensor,
-    (x: Tensor, target: Tensor, options?: O) =>
-      scope(name, () => {
-        sameShapes(name, x, target)
-        return f(x, target, options ?? ({} as O))
-      }),
-  ) as Divergence<O>
+  dual<Divergence<O>>(withTwo, (x: Tensor, target: Tensor, options?: O) =>
+    scope(name, () => {
+      sameShapes(name, x, target)
+      return f(x, target, options ?? ({} as O))
+    }),
+  )
 
 function klOf(logQ: Tensor, logP: Tensor, axis: number): Tensor {
   const p = map('exp', logP)
@@ -273,23 +274,8 @@ export const klDistillation: Divergence<AxisOptions & { readonly temperature?: n
   },
 )
 
-/**
- * Cosine of the angle between vectors along the axis (1): x . y / (max(|x|, eps) max(|y|, eps)), eps = 1e-8.
- * @param x  any shape
- * @param y  the same
- * @returns  the shape without the axis, in [-1, 1]; 0 for a vector of zeros, with a finite gradient
- * @throws ShapeError if the shapes differ or lack the axis
- * @example cosineSimilarity(student, teacher, { axis: 1 })
- */
-export const cosineSimilarity = dual(
-  args => args[1] instanceof Tensor,
-  (x: Tensor, y: Tensor, { axis = 1, eps = 1e-8 }: AxisOptions & { readonly eps?: number } = {}) =>
-    scope('cosineSimilarity', () => {
-      sameShapes('cosineSimilarity', x, y)
-      const unit = (v: Tensor) => div(v, map('sqrt', squaredNorm(v, axis, eps)))
-      return sum(mul(unit(x), unit(y)), axis)
-    }),
-) as {
+/** `cosineSimilarity(x, y, options)`, or `pipe(x, cosineSimilarity(y, options))`. */
+export interface CosineSimilarity {
   <S extends Shape, D extends FloatDType>(
     x: Tensor<S, D>,
     y: Tensor<S, D>,
@@ -300,3 +286,21 @@ export const cosineSimilarity = dual(
     options?: AxisOptions & { readonly eps?: number },
   ): (x: Tensor<S, D>) => Tensor<Shape, D>
 }
+
+/**
+ * Cosine of the angle between vectors along the axis (1): x . y / (max(|x|, eps) max(|y|, eps)), eps = 1e-8.
+ * @param x  any shape
+ * @param y  the same
+ * @returns  the shape without the axis, in [-1, 1]; 0 for a vector of zeros, with a finite gradient
+ * @throws ShapeError if the shapes differ or lack the axis
+ * @example cosineSimilarity(student, teacher, { axis: 1 })
+ */
+export const cosineSimilarity = dual<CosineSimilarity>(
+  withTwo,
+  (x: Tensor, y: Tensor, { axis = 1, eps = 1e-8 }: AxisOptions & { readonly eps?: number } = {}) =>
+    scope('cosineSimilarity', () => {
+      sameShapes('cosineSimilarity', x, y)
+      const unit = (v: Tensor) => div(v, map('sqrt', squaredNorm(v, axis, eps)))
+      return sum(mul(unit(x), unit(y)), axis)
+    }),
+)

@@ -9,6 +9,7 @@ import {
   cast,
   div,
   less,
+  lessEqual,
   map,
   mean,
   mul,
@@ -20,10 +21,10 @@ import {
   sum,
 } from '../build.ts'
 import type { DType, FloatDType } from '../dtype.ts'
-import { dual } from '../dual.ts'
+import { dual, withData } from '../dual.ts'
 import { ShapeError } from '../errors.ts'
 import { range, type Shape, sameShape, showType, size } from '../shape.ts'
-import { currentScope, scope, Tensor } from '../tensor.ts'
+import { currentScope, scope, type Tensor } from '../tensor.ts'
 import { type UnaryWith, unaryWith } from './activation.ts'
 
 /** x minus its mean over the axes, and the population variance with the axes kept. */
@@ -40,17 +41,20 @@ function affine(x: Tensor, scale?: Tensor, shift?: Tensor): Tensor {
   return shift ? add(y, shift) : y
 }
 
-/** A vector per channel, laid along axis 1 of a tensor of the given type. */
-function perChannel(op: string, name: string, v: Tensor | undefined, x: Tensor): Tensor | undefined {
-  if (v && !sameShape(v.shape, [x.shape[1]]))
-    throw new ShapeError(
-      op,
-      `${name} has ${showType(v)}, the input has ${x.shape[1]} channels`,
-      [`input  ${showType(x)}  [batch, channels, ...]`],
-      currentScope(),
-    )
-  return v && reshape(v, [v.shape[0], ...x.shape.slice(2).map(() => 1)])
+/** @throws ShapeError if a vector has not one value per channel (axis 1) of x */
+function checkChannels(op: string, x: Tensor, vectors: Readonly<Record<string, Tensor | undefined>>): void {
+  for (const [name, v] of Object.entries(vectors))
+    if (v && !sameShape(v.shape, [x.shape[1]]))
+      throw new ShapeError(
+        op,
+        `${name} is ${showType(v)}, the input has ${x.shape[1]} channels`,
+        [`input  ${showType(x)}  [batch, channels, ...]`, `${name}  ${showType(v)}  [channels]`],
+        currentScope(),
+      )
 }
+/** A vector per channel, laid along axis 1 of x. */
+const perChannel = <V extends Tensor | undefined>(v: V, x: Tensor): Tensor | V =>
+  v && reshape(v, [v.shape[0], ...x.shape.slice(2).map(() => 1)])
 
 /** Batch norm's values: a gain, an offset and running statistics per channel. */
 export interface BatchNormValues<C extends Shape, D extends DType> {
@@ -96,13 +100,11 @@ export function batchNorm<S extends Shape, D extends FloatDType, C extends Shape
         ['use a larger batch, or training: false'],
         currentScope(),
       )
-    const channel = (name: string, v?: Tensor) => perChannel('batchNorm', name, v, x)
-    channel('mean', values.mean)
-    channel('variance', values.variance)
-    const weight = channel('weight', values.weight)
+    checkChannels('batchNorm', x, { ...values })
+    const weight = perChannel(values.weight, x)
     const { mean: m, offset, variance } = centred(x, axes)
     const root = reciprocalRoot(add(variance, eps))
-    const y = affine(offset, weight ? mul(root, weight) : root, channel('bias', values.bias))
+    const y = affine(offset, weight ? mul(root, weight) : root, perChannel(values.bias, x))
     const moved = (running: Tensor<C, D>, batch: Tensor): Tensor<C, D> =>
       // as `running`, by the check above
       add(mul(running, 1 - momentum), mul(stopGradient(reshape(batch, running.shape)), momentum)) as Tensor<
@@ -117,28 +119,8 @@ export function batchNorm<S extends Shape, D extends FloatDType, C extends Shape
   })
 }
 
-/**
- * Batch normalisation by running statistics, folded into one multiplication and one addition a value:
- *   y = x scale + shift,  scale = weight / sqrt(variance + eps),  shift = bias - mean scale
- * @param x       [batch, channels, ...]
- * @param values  weight, bias (either may be left out), mean, variance: [channels]
- * @throws ShapeError if the channels disagree
- * @example pipe(x, batchNormEval({ weight, bias, mean, variance }))
- */
-export const batchNormEval = dual(
-  args => args[0] instanceof Tensor,
-  (x: Tensor, values: BatchNormValues<Shape, DType>, { eps = 1e-5 }: { eps?: number } = {}) =>
-    scope('batchNorm', () => {
-      const channel = (name: string, v?: Tensor) => perChannel('batchNorm', name, v, x)
-      channel('mean', values.mean)
-      channel('variance', values.variance)
-      const root = reciprocalRoot(add(values.variance, eps))
-      const scale = values.weight ? mul(root, values.weight) : root
-      const drift = mul(values.mean, scale)
-      const shift = values.bias ? sub(values.bias, drift) : map('neg', drift)
-      return affine(x, channel('weight', scale), channel('bias', shift))
-    }),
-) as {
+/** Batch norm by running statistics: `f(x, values, options)`, or `pipe(x, f(values, options))`. */
+export interface BatchNormEval {
   <S extends Shape, D extends FloatDType>(
     x: Tensor<S, D>,
     values: BatchNormValues<Shape, D>,
@@ -149,6 +131,27 @@ export const batchNormEval = dual(
     options?: { readonly eps?: number },
   ): <S extends Shape>(x: Tensor<S, D>) => Tensor<S, D>
 }
+
+/**
+ * Batch normalisation by running statistics, folded into one multiplication and one addition a value:
+ *   y = x scale + shift,  scale = weight / sqrt(variance + eps),  shift = bias - mean scale
+ * @param x       [batch, channels, ...]
+ * @param values  weight, bias (either may be left out), mean, variance: [channels]
+ * @throws ShapeError if the channels disagree
+ * @example pipe(x, batchNormEval({ weight, bias, mean, variance }))
+ */
+export const batchNormEval = dual<BatchNormEval>(
+  withData,
+  (x: Tensor, values: BatchNormValues<Shape, DType>, { eps = 1e-5 }: { eps?: number } = {}) =>
+    scope('batchNorm', () => {
+      checkChannels('batchNorm', x, { ...values })
+      const root = reciprocalRoot(add(values.variance, eps))
+      const scale = values.weight ? mul(root, values.weight) : root
+      const drift = mul(values.mean, scale)
+      const shift = values.bias ? sub(values.bias, drift) : map('neg', drift)
+      return affine(x, perChannel(scale, x), perChannel(shift, x))
+    }),
+)
 
 /** Gain and offset after a normalisation, and what is added to the variance (1e-5). */
 export interface AffineOptions {
@@ -197,11 +200,12 @@ export const groupNorm: UnaryWith<AffineOptions & { readonly groups: number }> =
         ['the input is [batch, channels, ...]'],
         currentScope(),
       )
+    checkChannels('groupNorm', x, { weight, bias })
     const { offset, variance } = centred(reshape(x, [n, groups, size([c / groups, ...rest])]), [2])
     return affine(
       reshape(mul(offset, reciprocalRoot(add(variance, eps))), x.shape),
-      perChannel('groupNorm', 'weight', weight, x),
-      perChannel('groupNorm', 'bias', bias, x),
+      perChannel(weight, x),
+      perChannel(bias, x),
     )
   },
 )
@@ -223,12 +227,9 @@ export const instanceNorm: UnaryWith<AffineOptions> = unaryWith(
         [],
         currentScope(),
       )
+    checkChannels('instanceNorm', x, { weight, bias })
     const { offset, variance } = centred(x, range(x.shape.length).slice(2))
-    return affine(
-      mul(offset, reciprocalRoot(add(variance, eps))),
-      perChannel('instanceNorm', 'weight', weight, x),
-      perChannel('instanceNorm', 'bias', bias, x),
-    )
+    return affine(mul(offset, reciprocalRoot(add(variance, eps))), perChannel(weight, x), perChannel(bias, x))
   },
 )
 
@@ -260,10 +261,9 @@ export const standardise: UnaryWith<StandardiseOptions> = unaryWith(
     const { offset, variance, meanVariance } = mask ? maskedCentred(x, list, mask) : wholeCentred(x, list)
     const under = add(variance, epsMode === 'relative' ? mul(meanVariance(), eps) : eps)
     // sqrt at 0 has an infinite slope: it sees a 1 there, and the offset is 0
-    return mul(offset, reciprocalRoot(select(lessOrZero(under), 1, under)))
+    return mul(offset, reciprocalRoot(select(lessEqual(under, 0), 1, under)))
   },
 )
-const lessOrZero = (v: Tensor): Tensor => map('le', v, 0)
 
 interface Centred {
   readonly offset: Tensor
@@ -276,7 +276,7 @@ function wholeCentred(x: Tensor, axes: readonly number[]): Centred {
   return { offset, variance, meanVariance: () => mean(variance) }
 }
 function maskedCentred(x: Tensor, axes: readonly number[], mask: Tensor): Centred {
-  const bool = broadcastTo(mask.dtype === 'bool' ? mask : map('lt', 0, mask), x.shape)
+  const bool = broadcastTo(mask.dtype === 'bool' ? mask : less(0, mask), x.shape)
   const weight = mask.dtype === 'bool' ? undefined : cast(mask, x.dtype)
   const weighted = (v: Tensor): Tensor => (weight ? mul(v, weight) : v)
   const total = (v: Tensor): Tensor => sum(v, axes, true)
@@ -305,5 +305,5 @@ export const l2Normalise: UnaryWith<{ readonly axes: number | readonly number[];
  */
 export function squaredNorm(x: Tensor, axes: number | readonly number[], eps: number): Tensor {
   const squares = sum(mul(x, x), axes, true)
-  return select(map('le', squares, eps * eps), eps * eps, squares)
+  return select(lessEqual(squares, eps * eps), eps * eps, squares)
 }

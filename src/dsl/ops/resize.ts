@@ -5,10 +5,10 @@
  */
 import { broadcastTo, contract, gather, reshape, slice } from '../build.ts'
 import { type DType, type FloatDType, makeData } from '../dtype.ts'
-import { dual } from '../dual.ts'
+import { dual, withData } from '../dual.ts'
 import { ShapeError } from '../errors.ts'
 import { showType } from '../shape.ts'
-import { constant, currentScope, scope, Tensor } from '../tensor.ts'
+import { constant, currentScope, scope, type Tensor } from '../tensor.ts'
 
 /** Images: [batch, channels, height, width]. */
 export type Images<
@@ -115,18 +115,16 @@ function checkResize(op: string, x: Tensor, size: readonly [number, number]): vo
 }
 
 const interpolation = (name: string, kernel: Kernel): Resize =>
-  dual(
-    args => args[0] instanceof Tensor,
-    (x: Tensor, { size, alignCorners = false }: ResizeOptions<number, number>) =>
-      scope(name, () => {
-        checkResize(name, x, size)
-        const [h, w] = [x.shape[2], x.shape[3]]
-        // the cheaper order of the two contractions, in multiplications per channel
-        const rowsFirst = size[0] * w * (h + size[1]) <= size[1] * h * (w + size[0])
-        const axes = rowsFirst ? ([2, 3] as const) : ([3, 2] as const)
-        return axes.reduce((y: Tensor, a) => alongAxis(y, a, size[a - 2], kernel, alignCorners), x)
-      }),
-  ) as Resize
+  dual<Resize>(withData, (x: Tensor, { size, alignCorners = false }: ResizeOptions<number, number>) =>
+    scope(name, () => {
+      checkResize(name, x, size)
+      const [h, w] = [x.shape[2], x.shape[3]]
+      // the cheaper order of the two contractions, in multiplications per channel
+      const rowsFirst = size[0] * w * (h + size[1]) <= size[1] * h * (w + size[0])
+      const axes = rowsFirst ? ([2, 3] as const) : ([3, 2] as const)
+      return axes.reduce((y: Tensor, a) => alongAxis(y, a, size[a - 2], kernel, alignCorners), x)
+    }),
+  )
 
 /**
  * Bilinear interpolation. With scale = in / out, output o reads at max((o + 0.5) scale - 0.5, 0), or at
@@ -149,23 +147,8 @@ export const resizeBilinear: Resize = interpolation('resizeBilinear', linear)
  */
 export const resizeBicubic: Resize = interpolation('resizeBicubic', cubic)
 
-/**
- * Nearest neighbour: y[.., i, j] = x[.., floor(i in / out), floor(j in / out)]. Integer factors are a repetition
- * or a strided slice, others a gather.
- * @param x  [batch, channels, height, width], of any dtype (labels too)
- * @returns  [batch, channels, ...size]
- * @throws ShapeError if x has another rank or a size is not a positive integer
- * @see torch.nn.functional.interpolate, mode 'nearest'
- * @example pipe(labels, resizeNearest({ size: [64, 64] }))
- */
-export const resizeNearest = dual(
-  args => args[0] instanceof Tensor,
-  (x: Tensor, { size }: SizeOptions<number, number>) =>
-    scope('resizeNearest', () => {
-      checkResize('resizeNearest', x, size)
-      return nearestAlong(nearestAlong(x, 2, size[0]), 3, size[1])
-    }),
-) as {
+/** `resizeNearest(x, options)`, or `pipe(x, resizeNearest(options))`. */
+export interface ResizeNearest {
   <N extends number, C extends number, D extends DType, const H extends number, const W extends number>(
     x: Images<N, C, number, number, D>,
     options: SizeOptions<H, W>,
@@ -176,6 +159,24 @@ export const resizeNearest = dual(
     x: Images<N, C, number, number, D>,
   ) => Images<N, C, H, W, D>
 }
+
+/**
+ * Nearest neighbour: y[.., i, j] = x[.., floor(i in / out), floor(j in / out)]. Integer factors are a repetition
+ * or a strided slice, others a gather.
+ * @param x  [batch, channels, height, width], of any dtype (labels too)
+ * @returns  [batch, channels, ...size]
+ * @throws ShapeError if x has another rank or a size is not a positive integer
+ * @see torch.nn.functional.interpolate, mode 'nearest'
+ * @example pipe(labels, resizeNearest({ size: [64, 64] }))
+ */
+export const resizeNearest = dual<ResizeNearest>(
+  withData,
+  (x: Tensor, { size }: SizeOptions<number, number>) =>
+    scope('resizeNearest', () => {
+      checkResize('resizeNearest', x, size)
+      return nearestAlong(nearestAlong(x, 2, size[0]), 3, size[1])
+    }),
+)
 
 function nearestAlong(x: Tensor, axis: 2 | 3, to: number): Tensor {
   const from = x.shape[axis]

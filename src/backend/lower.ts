@@ -7,12 +7,12 @@
  * buffers, rewriting the index at every view and emitting an instruction at every scalar operation.
  */
 import { isFloat } from '../dsl/dtype.ts'
-import { type Ex, isDerived, s, type ScalarRecord, scalars, cast } from '../dsl/scalar.ts'
+import { cast, type Ex, isDerived, type ScalarRecord, s, scalars } from '../dsl/scalar.ts'
 import { range, type Shape, size, strides } from '../dsl/shape.ts'
 import { type Eqn, results, type Tensor, type TensorType } from '../dsl/tensor.ts'
 import { parity, rotations, rounds } from '../dsl/threefry.ts'
-import * as ix from './affine.ts'
 import type { Affine, Condition } from './affine.ts'
+import * as ix from './affine.ts'
 import type { Accumulator, Axis, Instr, Kernel, KernelBuffer, Store } from './kernel.ts'
 import { uniformValue } from './passes/simplify.ts'
 

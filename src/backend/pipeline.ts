@@ -5,8 +5,9 @@
  *
  * COTANGENT_TRACE=<pass> prints the graph after that pass.
  */
-import type { TypedArray } from '../dsl/dtype.ts'
+
 import { identity } from '../dsl/build.ts'
+import type { TypedArray } from '../dsl/dtype.ts'
 import { type Graph, makeGraph } from '../dsl/graph.ts'
 import { printGraph } from '../dsl/print.ts'
 import { size } from '../dsl/shape.ts'
@@ -19,7 +20,7 @@ import { inline } from './passes/inline.ts'
 import { share } from './passes/share.ts'
 import { simplify, splitReductions } from './passes/simplify.ts'
 import { explicitWindows } from './passes/windows.ts'
-import { type BufferRef, deviceBytes, type Dispatch, type Plan } from './plan.ts'
+import { type BufferRef, type Dispatch, deviceBytes, type Plan } from './plan.ts'
 
 /** A step from graph to graph that changes no value. */
 export interface Pass {

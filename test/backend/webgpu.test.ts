@@ -277,7 +277,7 @@ test('random kernels on the device equal the interpreter, whatever the schedule'
       const { got, want } = await both(items)
       for (const i of got.keys()) assertClose(got[i], want[i], 0, at => `result ${i} at ${at}`)
     }),
-    { numRuns: Number(process.env.COTANGENT_FUZZ ?? 12) },
+    { numRuns: Number(process.env.COTANGENT_FUZZ ?? 12), includeErrorInReport: true },
   )
 })
 

@@ -1,10 +1,11 @@
 /** Runs a plan with the kernel interpreter: tests lowering, fusion and memory apart from any renderer. */
+
+import { interpretKernel } from '../../src/backend/interpret.ts'
+import { planGraph } from '../../src/backend/pipeline.ts'
 import { array, type NDArray } from '../../src/dsl/array.ts'
 import { dtypes, makeData, type TypedArray } from '../../src/dsl/dtype.ts'
 import type { Graph } from '../../src/dsl/graph.ts'
 import { size } from '../../src/dsl/shape.ts'
-import { interpretKernel } from '../../src/backend/interpret.ts'
-import { planGraph } from '../../src/backend/pipeline.ts'
 
 /** The results of a graph by its plan. The arena is poisoned: every value must be written before it is read. */
 export function runPlan(graph: Graph, args: readonly NDArray[]): NDArray[] {
@@ -21,7 +22,8 @@ export function runPlan(graph: Graph, args: readonly NDArray[]): NDArray[] {
       if (access === 'write') {
         for (const [k, v] of arena) {
           const start = Number(k)
-          if (start < ref.offset + ref.bytes && ref.offset < start + v.length * dtypes[dtype].bytes) arena.delete(k)
+          if (start < ref.offset + ref.bytes && ref.offset < start + v.length * dtypes[dtype].bytes)
+            arena.delete(k)
         }
         arena.set(key, makeData(dtype, n).fill(Number.NaN) as TypedArray)
       }

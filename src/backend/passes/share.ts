@@ -1,7 +1,7 @@
 /** Shares common subexpressions: equal primitives on equal operands are computed once. */
 import type { TypedArray } from '../../dsl/dtype.ts'
 import { type Graph, rebind, rewrite } from '../../dsl/graph.ts'
-import { results, type Eqn, type Tensor } from '../../dsl/tensor.ts'
+import { type Eqn, results, type Tensor } from '../../dsl/tensor.ts'
 
 const dataIds = new WeakMap<TypedArray, number>()
 let nextData = 0

@@ -54,7 +54,8 @@ function simplifyEquation(e: Eqn, xs: readonly Tensor[]): Tensor | null {
     case 'pad': {
       // Each axis is padded by one of the two: one pad does both.
       const { low, high, interior, value } = e.params
-      const moves = (p: typeof e.params, a: number) => p.low[a] !== 0 || p.high[a] !== 0 || p.interior[a] !== 0
+      const moves = (p: typeof e.params, a: number) =>
+        p.low[a] !== 0 || p.high[a] !== 0 || p.interior[a] !== 0
       if (inner.op !== 'pad' || !Object.is(inner.params.value, value)) return null
       const p = inner.params
       if (low.some((_, a) => moves(e.params, a) && moves(p, a))) return null
@@ -70,7 +71,11 @@ function simplifyEquation(e: Eqn, xs: readonly Tensor[]): Tensor | null {
       const values = xs.map(uniformValue)
       if (values.every(v => v !== null)) {
         const { dtype, shape } = e.types[0]
-        return b.full(shape, applyScalar(e.params.fn, xs[xs.length - 1].dtype, values as number[], dtype), dtype)
+        return b.full(
+          shape,
+          applyScalar(e.params.fn, xs[xs.length - 1].dtype, values as number[], dtype),
+          dtype,
+        )
       }
       return neutral(e.params.fn, xs)
     }

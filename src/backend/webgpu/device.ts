@@ -73,6 +73,9 @@ const MAX_UNCAUGHT = 8
 /** Innermost last: an error goes to the innermost scope of its kind. */
 const ERROR_FILTERS = ['internal', 'out-of-memory', 'validation'] as const
 
+/** Dawn's message without the places in its own sources. */
+const tidy = (message: string): string => message.replace(/\n\s+at .*$/gm, '').trim()
+
 const open = async (options: AdapterOptions): Promise<Device> => {
   const opened = await openAdapter(options)()
   if (opened._tag === 'Left') throw opened.left
@@ -87,7 +90,7 @@ const open = async (options: AdapterOptions): Promise<Device> => {
 }
 
 const deviceOf = (gpu: GPUDevice, info: AdapterInfo): Device => {
-  const fail = (what: string) => new DeviceError(`webgpu: ${what} (adapter ${info.name})`)
+  const fail = (what: string) => new DeviceError(`webgpu: ${tidy(what)} (adapter ${info.name})`)
 
   let closed = false
   let loss: DeviceError | undefined
@@ -131,9 +134,14 @@ const deviceOf = (gpu: GPUDevice, info: AdapterInfo): Device => {
         throw fail(`${what}: ${messageOf(e)}`)
       }
     })()
-    const error = (await wait(Promise.all(scopes))).find(e => e !== null)
+    const [internal, memory, validation] = await wait(Promise.all(scopes))
     // A lost device finds no fault with anything.
     if (closed || loss) check()
+    if (memory)
+      throw fail(
+        `${what}: the device is out of memory; use a smaller batch or close what else runs\n${memory.message}`,
+      )
+    const error = validation ?? internal
     if (error) throw fail(`${what}: ${error.message}`)
     return result
   }

@@ -137,7 +137,7 @@ async function compilePlan(shared: Shared, plan: Plan): Promise<Program> {
     return { binding, kind: ref.k, index: ref.index }
   }
   const steps = real.map(({ shader, spans }, i): Step => {
-    const resources = spans.map(resourceOf)
+    const resources = shader.bindings.map(binding => resourceOf(spans[binding], binding))
     if (shader.zeroBinding !== null) resources.push({ binding: shader.zeroBinding, fixed: { buffer: zero } })
     return { pipeline: pipelines[i], workgroups: shader.workgroups, resources, groups: new Map() }
   })

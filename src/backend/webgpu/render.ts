@@ -15,6 +15,8 @@ export interface Shader {
   readonly text: string
   /** None of them where the kernel has no points. */
   readonly workgroups: readonly [x: number, y: number, z: number]
+  /** The bindings of buffers that the text uses. */
+  readonly bindings: readonly number[]
   /** The binding of a uniform u32 that holds 0, or null where the text needs none. */
   readonly zeroBinding: number | null
 }
@@ -46,7 +48,8 @@ export function renderWGSL(k: Kernel, schedule: Schedule, slots: readonly Slot[]
       throw new CompileError(`webgpu: kernel ${k.name} has a buffer of ${b.size} elements; the limit is 2^31`)
   const tiles = tilesOf(k, schedule)
   const grid = gridOf(k, tiles)
-  if (grid.workgroups[0] === 0) return { text: '', workgroups: grid.workgroups, zeroBinding: null }
+  const nothing: Shader = { text: '', workgroups: [0, 0, 0], bindings: [], zeroBinding: null }
+  if (grid.workgroups[0] === 0) return nothing
 
   const loops = loopsOf(k)
   const levelOf = new Map(loops.flatMap((l, i) => (l.step === 1 ? [[l.axis, i + 1]] : [])))
@@ -61,7 +64,8 @@ export function renderWGSL(k: Kernel, schedule: Schedule, slots: readonly Slot[]
     for (const at of positions) for (const s of k.stores) if (s.mode === mode) code.store(s, at)
 
   const body = [...grid.head, ...nest(k, code, loops)]
-  return { ...assemble(k, slots, grid.size, body), workgroups: grid.workgroups }
+  const shader = assemble(k, slots, grid.size, body)
+  return shader.bindings.length === 0 ? nothing : { ...shader, workgroups: grid.workgroups }
 }
 
 const tilesOf = (k: Kernel, schedule: Schedule): Tile[] =>
@@ -233,7 +237,6 @@ function nest(k: Kernel, code: Emitter, loops: readonly Loop[]): string[] {
 
 /** Bindings, helper functions and the entry point around the statements of `main`. */
 function assemble(k: Kernel, slots: readonly Slot[], size: number, body: readonly string[]) {
-  const bindings = new Map(slots.map(s => [s.binding, s.readWrite]))
   const main = [
     `@compute @workgroup_size(${size}) fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32) {`,
     ...body.map(x => `  ${x}`),
@@ -241,11 +244,15 @@ function assemble(k: Kernel, slots: readonly Slot[], size: number, body: readonl
   ].join('\n')
   const helpers = helpersFor(main)
   const needsZero = [main, ...helpers].some(x => x.includes('ct_zero'))
-  const zeroBinding = needsZero ? Math.max(-1, ...bindings.keys()) + 1 : null
-  const declarations = [...bindings].map(
+  const zeroBinding = needsZero ? Math.max(-1, ...slots.map(s => s.binding)) + 1 : null
+  // WebGPU leaves out of a pipeline's layout what the shader does not use.
+  const used = new Map(
+    slots.flatMap(s => (main.includes(`b${s.binding}[`) ? [[s.binding, s.readWrite]] : [])),
+  )
+  const declarations = [...used].map(
     ([b, readWrite]) =>
       `@group(0) @binding(${b}) var<storage, ${readWrite ? 'read_write' : 'read'}> b${b}: array<${bindingType(k, slots, b)}>;`,
   )
   if (needsZero) declarations.push(`@group(0) @binding(${zeroBinding}) var<uniform> ct_zero: u32;`)
-  return { text: [...declarations, ...helpers, main, ''].join('\n'), zeroBinding }
+  return { text: [...declarations, ...helpers, main, ''].join('\n'), bindings: [...used.keys()], zeroBinding }
 }

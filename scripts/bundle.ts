@@ -60,6 +60,8 @@ const PRUNED = [
   /\/(?!licen[cs]e)[^/]*\.(md|markdown)$/i,
   /^fp-ts\/(es6|[A-Za-z]+\/package\.json|docs)/,
   /^zod\/src\//,
+  // A second copy of `@esbuild/linux-x64`.
+  /^esbuild\/bin\//,
 ]
 
 const LAUNCHER = `#!/bin/sh

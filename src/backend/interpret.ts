@@ -4,7 +4,7 @@
  */
 import { type DType, dtypes, isFloat, type TypedArray } from '../dsl/dtype.ts'
 import { applyScalar } from '../dsl/scalar-eval.ts'
-import { type Affine, type Condition, evaluateAffine } from './affine.ts'
+import { type Affine, type Condition, evaluateAffine, valuesOf } from './affine.ts'
 import { type Accumulator, type Instr, instructions, type Kernel } from './kernel.ts'
 
 /**
@@ -25,6 +25,7 @@ export function interpretKernel(kernel: Kernel, buffers: readonly TypedArray[]):
       return c.lo <= x && x < c.hi
     })
   const folds: Fold[] = []
+  const outside = usedOutside(kernel)
   const run = (from: number, to: number) => {
     for (let i = from; i < to; i++) values[i] = dtypes[all[i].dtype].round(step(all[i]))
   }
@@ -76,20 +77,31 @@ export function interpretKernel(kernel: Kernel, buffers: readonly TypedArray[]):
       for (const [i, a] of kernel.accumulators.entries()) accumulate(folds[i], a, values[a.value])
       store('add')
     })
-    // body values that the epilogue uses do not depend on the reduce axes
-    for (const r of reduce) at[r] = 0
-    if (reduce.some(r => kernel.axes[r].extent === 0)) runOutside()
+    // the body never ran where a reduce axis is empty: what the epilogue uses of it does not depend on such axes
+    if (reduce.some(r => kernel.axes[r].extent === 0)) for (const i of outside) run(i, i + 1)
     run(kernel.body.length, all.length)
     store('set')
   })
-  /** With an empty reduce axis the body never ran; its loads of the reduced buffers are skipped. */
-  function runOutside() {
-    for (let i = 0; i < kernel.body.length; i++) {
-      const x = all[i]
-      const empty = x.k === 'load' && buffers[x.buffer].length === 0
-      values[i] = empty ? 0 : dtypes[x.dtype].round(step(x))
-    }
+}
+
+/** The body's instructions that the epilogue and the stores of mode 'set' need. */
+function usedOutside(kernel: Kernel): number[] {
+  const all = instructions(kernel)
+  const used = new Set<number>()
+  const need = (id: number): void => {
+    if (used.has(id)) return
+    const x = all[id]
+    used.add(id)
+    if (x.k === 'scalar') x.args.forEach(need)
+    if (x.k === 'load' || x.k === 'index') valuesOf(x.index).forEach(need)
+    if (x.k === 'load' || x.k === 'inside') for (const c of x.guard) valuesOf(c.index).forEach(need)
   }
+  for (const s of kernel.stores) {
+    if (s.mode === 'add') continue
+    for (const a of [s.index, ...s.guard.map(c => c.index)]) valuesOf(a).forEach(need)
+    need(s.value)
+  }
+  return [...used].filter(id => id < kernel.body.length).sort((a, b) => a - b)
 }
 
 interface Fold {

@@ -32,7 +32,9 @@ export function describeFailure(error: unknown, stack: boolean): string {
   const text = expected ? message : `unexpected ${nameOf(error)}: ${message}`
   const label = error instanceof Interrupted ? '' : 'error: '
   const advice =
-    expected || stack ? '' : '\nThis is a defect of Cotangent: run it again with --stack and report what it prints.'
+    expected || stack
+      ? ''
+      : '\nThis is a defect of Cotangent: run it again with --stack and report what it prints.'
   return `${label}${text}${stack ? traces(error) : ''}${advice}\n`
 }
 

@@ -326,12 +326,8 @@ export function erfNumber(x: number): number {
   const a = Math.abs(x)
   const scaled = Math.exp(-a * a) / Math.sqrt(Math.PI)
   if (a < 2.5) {
-    let term = 1
     let sum = 1
-    for (let n = 1; term > sum * 1e-17; n++) {
-      term *= (2 * a * a) / (2 * n + 1)
-      sum += term
-    }
+    for (let n = 60; n > 0; n--) sum = 1 + ((2 * a * a) / (2 * n + 1)) * sum
     return 2 * x * scaled * sum
   }
   if (!(a < 6)) return Number.isNaN(x) ? x : Math.sign(x)

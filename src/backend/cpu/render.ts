@@ -4,13 +4,12 @@
  * not divide end with an overlapping tile (results are computed twice, equal); reduce axes with a masked one.
  */
 import { type Affine, add, axis, constant, scale } from '../affine.ts'
-import type { Instr, Kernel, Schedule, Store } from '../kernel.ts'
-import { instructions } from '../kernel.ts'
+import { instructions, type Kernel, type Schedule, type Store } from '../kernel.ts'
 import { append, emitter, inScope, memo, newLocal, putLoop } from './emit.ts'
 import { type Fold, isArg, putFinish, putFlush, putUpdate, startFold } from './fold.ts'
-import { address, axesOf, axesOfGuard, index, indexVector, insideElement, laneStride, type Shift } from './indices.ts'
+import { address, axesOfGuard, index, indexVector, insideElement, laneStride, type Shift } from './indices.ts'
 import { LANES, type Loop, makeNest, type Nest, type Segment, segments, step } from './nest.ts'
-import { putInts, putLane, putScalar, putSplat, putVector, registerOf } from './ops.ts'
+import { putInts, putLane, putScalar, putVector, registerOf } from './ops.ts'
 import { align, bytesOf, load, makeValues, type Values } from './values.ts'
 import { type Code, EMPTY, put, type ValueType, type WasmFunction } from './wasm.ts'
 
@@ -218,7 +217,7 @@ function atReducePoint(c: Values, s: ReduceState): void {
     const register = vectorAxis === undefined ? 0 : inner[vectorAxis] / LANES
     for (const [p, point] of s.points.entries()) {
       const at = point.map((x, a) => x + inner[a])
-      for (const [a, byPoint] of s.folds.entries()) {
+      for (const byPoint of s.folds) {
         const fold = byPoint[p][register]
         const value = accumulated(c, fold, at)
         const position = isArg(fold.accumulator) ? flatPosition(c, at, fold.vector) : null
@@ -316,10 +315,6 @@ function putAdd(c: Values, s: Store, at: Shift): void {
     put(code, load(dtype), align(dtype), a.offset)
     put(code, 'local.get', value)
     if (dtype === 'bool') put(code, 'i32.or')
-    else putScalar(code, { fn: 'add', from: dtype, to: dtype }, [])
+    else put(code, `${registerOf(dtype)}.add`)
   })
 }
-
-export type { Instr }
-void axesOf
-void putSplat

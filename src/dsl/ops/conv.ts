@@ -59,11 +59,10 @@ function checkKernel(op: string, x: Tensor, w: Tensor, rank: number, names: stri
   if (x.dtype !== w.dtype) mismatch(op, `the input is ${x.dtype}, the kernel ${w.dtype}; use cast`, operands)
   if (!Number.isInteger(groups) || groups < 1)
     mismatch(op, `groups must be a positive integer, got ${groups}`)
-  const [axis, other] = names.startsWith('out') ? [1, 0] : [0, 1]
-  const expected = axis === 1 ? w.shape[1] * groups : w.shape[0]
+  const expected = names.startsWith('in') ? w.shape[0] : w.shape[1] * groups
   if (x.shape[1] !== expected)
     mismatch(op, `the input has ${x.shape[1]} channels, the kernel expects ${expected}`, operands)
-  if (w.shape[axis === 1 ? other : axis] % groups !== 0)
+  if (w.shape[0] % groups !== 0)
     mismatch(op, `${groups} groups do not divide the kernel's ${w.shape[0]} channels`, operands)
 }
 
@@ -78,7 +77,6 @@ function windowed(
 ): Tensor {
   const rank = spatial.length
   const many = groups > 1
-  const axis = transposed ? 1 : 0
   const [n, c, o, g, free] = [0, 1, 2, 3, many ? 4 : 3]
   const group = many ? [g] : []
   const image = range(rank).map(i => free + i)
@@ -108,7 +106,7 @@ function windowed(
       })),
     },
     grouped(x, 1, groups),
-    grouped(w, axis === 1 ? 0 : 0, groups),
+    grouped(w, 0, groups),
   )
   return many ? b.reshape(y, [x.shape[0], groups * kernelOut, ...spatial]) : y
 }

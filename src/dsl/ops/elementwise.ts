@@ -190,8 +190,10 @@ export interface ClampOptions {
  * @example clamp(x, { min: 0, max: 6 })
  */
 export const clamp = dual<Clamp>(withData, (x: Tensor, { min, max }: ClampOptions) => {
-  const below = min === undefined ? x : b.select(b.less(x, min), min, x)
-  return max === undefined ? below : b.select(b.less(max, below), max, below)
+  // The test for NaN is by bits: a bare `x < min ? min : x` may be compiled to a max that drops it.
+  const orNaN = (inside: Tensor) => (isFloat(x.dtype) ? b.map('or', inside, b.map('isnan', x)) : inside)
+  const below = min === undefined ? x : b.select(orNaN(b.lessEqual(min, x)), x, min)
+  return max === undefined ? below : b.select(orNaN(b.lessEqual(below, max)), below, max)
 })
 
 interface Cast {

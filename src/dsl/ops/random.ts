@@ -152,7 +152,7 @@ export function bernoulli<const S extends Shape>(key: KeyTensor, shape: S, p: nu
 /**
  * A random order of 0 .. n-1: element i's rank among n random words (ties by position). Takes n^2 comparisons.
  * @returns  i32[n]
- * @example gather(x, permutation(key, 16), 0)
+ * @example permutation(key, 16) // i32[16]
  */
 export function permutation<const N extends number>(key: KeyTensor, n: N): Tensor<readonly [N], 'i32'> {
   return scope('permutation', () => {

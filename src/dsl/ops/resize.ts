@@ -50,11 +50,10 @@ type Kernel = (at: number, extent: number) => Taps
 const between = (i: number, extent: number): number => Math.min(Math.max(i, 0), extent - 1)
 
 const linear: Kernel = (at, extent) => {
-  const x = Math.max(at, 0)
-  const i = Math.floor(x)
+  const i = Math.floor(at)
   return [
-    [between(i, extent), 1 - (x - i)],
-    [between(i + 1, extent), x - i],
+    [between(i, extent), 1 - (at - i)],
+    [between(i + 1, extent), at - i],
   ]
 }
 
@@ -127,8 +126,9 @@ const interpolation = (name: string, kernel: Kernel): Resize =>
   )
 
 /**
- * Bilinear interpolation. With scale = in / out, output o reads at max((o + 0.5) scale - 0.5, 0), or at
- * o (in - 1) / (out - 1) if `alignCorners`; weights 1 - t and t of the two neighbours.
+ * Bilinear interpolation. With scale = in / out, output o reads at (o + 0.5) scale - 0.5, or at
+ * o (in - 1) / (out - 1) if `alignCorners`; weights 1 - t and t of the two neighbours, of which those outside
+ * repeat the edge.
  * @param x  [batch, channels, height, width]
  * @returns  [batch, channels, ...size]
  * @throws ShapeError if x has another rank or a size is not a positive integer

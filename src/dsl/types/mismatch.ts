@@ -23,5 +23,8 @@ export interface ShapeMismatch<Why extends string> {
  * @example mismatch('matmul', 'the inner extents differ: 3 and 4', ['x  f32[2, 3]  [rows, inner]', 'y  ...'])
  */
 export const mismatch = (op: string, rule: string, lines: readonly string[] = []): never => {
-  throw new ShapeError(op, rule, lines, currentScope())
+  // The operation itself is no place in the user's function.
+  const place = currentScope().split(' / ')
+  if (place[place.length - 1] === op) place.pop()
+  throw new ShapeError(op, rule, lines, place.join(' / '))
 }

@@ -1,0 +1,311 @@
+/**
+ * The executor of the CPU backend: a plan becomes one WebAssembly module (kernels with equal content share a
+ * function) and a program that runs it on arrays in one WebAssembly memory. One thread; long runs give way to
+ * the event loop.
+ */
+import { tryCatch } from 'fp-ts/lib/TaskEither.js'
+import type { NDArray } from '../../dsl/array.ts'
+import { type DType, makeData, type TypedArray } from '../../dsl/dtype.ts'
+import { CotangentError, DeviceError, ShapeError } from '../../dsl/errors.ts'
+import type { Graph } from '../../dsl/graph.ts'
+import { showType, size } from '../../dsl/shape.ts'
+import type { TensorType } from '../../dsl/tensor.ts'
+import type { Argument, Backend, Program, Resident } from '../backend.ts'
+import { instructions, type Kernel, printKernel } from '../kernel.ts'
+import { type BufferRef, type Dispatch, deviceBytes, type Plan } from '../plan.ts'
+import { checkFits, type Heap, makeHeap } from './heap.ts'
+import { renderKernel } from './render.ts'
+import { encodeModule } from './wasm.ts'
+
+/** Loads plans. Runs of all programs of one executor happen one after another. */
+export interface CpuExecutor {
+  /** @throws CompileError if the plan needs more than a WebAssembly memory can hold */
+  load(plan: Plan): Promise<Program>
+  memory(): { readonly buffers: number; readonly bytes: number }
+  close(): void
+}
+
+/** The compiled CPU backend; `toPlan` is the pipeline from graphs to plans. */
+export function cpuBackend(toPlan: (graph: Graph) => Plan): Backend {
+  const executor = cpuExecutor()
+  return {
+    name: 'cpu',
+    description: 'WebAssembly SIMD, one thread',
+    dtypes: ['f32', 'f64', 'i32', 'u32', 'bool'],
+    compile: graph =>
+      tryCatch(
+        async () => executor.load(toPlan(graph)),
+        error => {
+          if (error instanceof CotangentError) return error
+          throw error
+        },
+      ),
+    memory: executor.memory,
+    close: executor.close,
+  }
+}
+
+/** Runs `from` to `to` of a kernel's slices on buffers at the given addresses. */
+type KernelFunction = (...addresses: readonly number[]) => void
+interface Step {
+  readonly run: KernelFunction
+  readonly slices: number
+  readonly perCall: number
+  readonly kernel: Kernel
+  readonly bindings: readonly BufferRef[]
+}
+interface Compiled {
+  readonly module: WebAssembly.Module
+  readonly slices: readonly number[]
+}
+
+/** How long a run keeps the thread before others get a turn, in ms. */
+const TURN = 20
+
+/** A fresh executor with a memory of its own. */
+export function cpuExecutor(): CpuExecutor {
+  const heap = makeHeap()
+  const residents = new Residents(heap)
+  const modules = new Map<string, Promise<Compiled>>()
+  const unloaded = new FinalizationRegistry<readonly number[]>(constants => {
+    for (const at of constants) heap.free(at)
+  })
+  // one arena for all programs, as large as the largest needs: nothing in it outlives a run
+  let arena = { at: 0, bytes: -1 }
+  let queue: Promise<unknown> = Promise.resolve()
+  let closed = false
+
+  const compiled = (texts: readonly string[], dispatches: readonly Dispatch[]): Promise<Compiled> => {
+    const key = texts.join('\n\n')
+    const known = modules.get(key)
+    if (known) {
+      modules.delete(key)
+      modules.set(key, known)
+      return known
+    }
+    const fresh = compileKernels(dispatches)
+    modules.set(key, fresh)
+    const oldest = modules.keys().next().value
+    if (modules.size > 64 && oldest !== undefined) modules.delete(oldest)
+    return fresh
+  }
+
+  async function load(plan: Plan): Promise<Program> {
+    const types = [...plan.inputs, ...plan.outputs, ...plan.constants.map(c => c.type)]
+    checkFits(types.reduce((n, t) => n + typeBytes(t), plan.arenaBytes))
+    const distinct = new Map<string, { readonly number: number; readonly dispatch: Dispatch }>()
+    const numbers = plan.steps.map(dispatch => {
+      const text = `${printKernel(dispatch.kernel)}\n${JSON.stringify(dispatch.schedule)}`
+      const found = distinct.get(text) ?? { number: distinct.size, dispatch }
+      distinct.set(text, found)
+      return found.number
+    })
+    const { module, slices } = await compiled(
+      [...distinct.keys()],
+      [...distinct.values()].map(d => d.dispatch),
+    )
+    const { exports } = await WebAssembly.instantiate(module, { env: { memory: heap.memory } })
+    const steps = plan.steps.map((d, i): Step => {
+      // the module exports one function per distinct kernel under these names
+      const run = exports[`k${numbers[i]}`] as KernelFunction
+      const n = slices[numbers[i]]
+      return { run, slices: n, perCall: slicesPerCall(d.kernel, n), kernel: d.kernel, bindings: d.bindings }
+    })
+    const constants = plan.constants.map(c => upload(heap, c.type, c.data))
+    const program: Program = {
+      stats: { kernels: plan.steps.length, arenaBytes: plan.arenaBytes },
+      run: (args, donate) => {
+        if (closed) return Promise.reject(new DeviceError('cpu: the backend was closed'))
+        let taken: Taken
+        try {
+          taken = residents.take(plan.inputs, args, donate)
+        } catch (error) {
+          return Promise.reject(error)
+        }
+        const result = queue.then(() => runNow(plan, steps, constants, taken))
+        queue = result.catch(() => undefined)
+        return result
+      },
+    }
+    unloaded.register(program, constants)
+    return program
+  }
+
+  async function runNow(
+    plan: Plan,
+    steps: readonly Step[],
+    constants: readonly number[],
+    inputs: Taken,
+  ): Promise<Resident[]> {
+    const outputs: number[] = []
+    try {
+      if (plan.arenaBytes > arena.bytes) {
+        if (arena.bytes >= 0) heap.free(arena.at)
+        arena = { at: 0, bytes: -1 }
+        arena = { at: heap.allocate(plan.arenaBytes), bytes: plan.arenaBytes }
+      }
+      const places = inputs.addresses(heap)
+      for (const t of plan.outputs) outputs.push(heap.allocate(typeBytes(t)))
+      const address = (b: BufferRef): number => {
+        if (b.k === 'arena') return arena.at + b.offset
+        return { input: places, output: outputs, const: constants }[b.k][b.index]
+      }
+      let turn = performance.now()
+      for (const s of steps) {
+        const addresses = s.bindings.map(address)
+        for (let from = 0; from < s.slices; from += s.perCall) {
+          if (performance.now() - turn > TURN) {
+            await giveWay()
+            turn = performance.now()
+          }
+          s.run(...addresses, from, Math.min(s.slices, from + s.perCall))
+        }
+      }
+      return outputs.map((at, i) => residents.make(plan.outputs[i], at))
+    } catch (error) {
+      for (const at of outputs) heap.free(at)
+      throw error
+    } finally {
+      inputs.release()
+    }
+  }
+
+  return {
+    load,
+    memory: heap.live,
+    close() {
+      closed = true
+      modules.clear()
+    },
+  }
+}
+
+async function compileKernels(dispatches: readonly Dispatch[]): Promise<Compiled> {
+  const rendered = dispatches.map((d, i) => renderKernel(d.kernel, d.schedule, `k${i}`))
+  const module = await WebAssembly.compile(encodeModule(rendered.map(r => r.fn)))
+  return { module, slices: rendered.map(r => r.slices) }
+}
+
+/** Slices that take about half a turn, by a guess of 1 ns an instruction. */
+function slicesPerCall(k: Kernel, slices: number): number {
+  const points = k.axes.reduce((n, a) => n * a.extent, 1)
+  const guess = (points * Math.max(1, instructions(k).length)) / 1e6
+  return Math.max(1, guess < TURN / 2 ? slices : Math.floor((slices * TURN) / 2 / guess))
+}
+
+const giveWay = (): Promise<void> =>
+  new Promise(resolve => {
+    if (typeof setImmediate === 'function') setImmediate(resolve)
+    else setTimeout(resolve, 0)
+  })
+
+const typeBytes = (t: TensorType): number => deviceBytes(t.dtype, size(t.shape))
+
+/** Copies host data into fresh device memory. */
+function upload(heap: Heap, type: TensorType, data: TypedArray): number {
+  const at = heap.allocate(typeBytes(type))
+  view(heap, type.dtype, at, data.length).set(data)
+  return at
+}
+/** The device's words of an array; bool as i32. Valid until the memory grows. */
+function view(heap: Heap, dtype: DType, at: number, n: number): TypedArray {
+  const { buffer } = heap.memory
+  if (dtype === 'f32') return new Float32Array(buffer, at, n)
+  if (dtype === 'f64') return new Float64Array(buffer, at, n)
+  return dtype === 'u32' ? new Uint32Array(buffer, at, n) : new Int32Array(buffer, at, n)
+}
+
+/** The arguments of one run: held until it is over. */
+interface Taken {
+  addresses(heap: Heap): readonly number[]
+  release(): void
+}
+
+/** The arrays that live in the memory. One is freed when it was dropped and no run holds it. */
+class Residents {
+  readonly heap: Heap
+  /** Owners of an address: its array, and runs in the queue. */
+  readonly owners = new Map<number, number>()
+  readonly places = new WeakMap<Resident, { at: number | null; readonly type: TensorType }>()
+  readonly dropped = new FinalizationRegistry<number>(at => this.release(at))
+
+  constructor(heap: Heap) {
+    this.heap = heap
+  }
+
+  release(at: number): void {
+    const left = (this.owners.get(at) ?? 0) - 1
+    if (left > 0) this.owners.set(at, left)
+    else {
+      this.owners.delete(at)
+      this.heap.free(at)
+    }
+  }
+
+  /** An array over memory that a run has filled. */
+  make(type: TensorType, at: number): Resident {
+    const place: { at: number | null; readonly type: TensorType } = { at, type }
+    this.owners.set(at, 1)
+    const resident: Resident = {
+      type,
+      read: async () => {
+        if (place.at === null) throw gone(type)
+        const words = view(this.heap, type.dtype, place.at, size(type.shape))
+        const data = makeData(type.dtype, words.length)
+        data.set(words)
+        return { shape: type.shape, dtype: type.dtype, data }
+      },
+      dispose: () => this.drop(resident),
+    }
+    this.places.set(resident, place)
+    this.dropped.register(resident, at, place)
+    return resident
+  }
+
+  drop(resident: Resident): void {
+    const place = this.places.get(resident)
+    if (place === undefined || place.at === null) return
+    const { at } = place
+    place.at = null
+    this.dropped.unregister(place)
+    this.release(at)
+  }
+
+  /** Checks the arguments and holds the resident ones; donated ones are gone from now on. */
+  take(types: readonly TensorType[], args: readonly Argument[], donate: readonly boolean[]): Taken {
+    if (args.length !== types.length)
+      throw new ShapeError('run', `the program takes ${types.length} arguments, got ${args.length}`)
+    const held: (number | NDArray)[] = args.map((a, i) => {
+      const type = 'read' in a ? a.type : a
+      if (showType(type) !== showType(types[i]))
+        throw new ShapeError('run', `argument ${i} must be ${showType(types[i])}, got ${showType(type)}`)
+      if (!('read' in a)) return a
+      const place = this.places.get(a)
+      if (place === undefined)
+        throw new DeviceError(`cpu: argument ${i} lives on another device; read() it there first`)
+      if (place.at === null) throw gone(place.type)
+      return place.at
+    })
+    for (const at of held) if (typeof at === 'number') this.owners.set(at, (this.owners.get(at) ?? 0) + 1)
+    for (const [i, a] of args.entries()) if (donate[i] && 'read' in a) this.drop(a)
+    const mine: number[] = held.filter(at => typeof at === 'number')
+    return {
+      addresses: heap =>
+        held.map((a, i) => {
+          if (typeof a === 'number') return a
+          const at = upload(heap, types[i], a.data)
+          this.owners.set(at, 1)
+          mine.push(at)
+          return at
+        }),
+      release: () => {
+        for (const at of mine) this.release(at)
+      },
+    }
+  }
+}
+
+const gone = (type: TensorType) =>
+  new DeviceError(
+    `cpu: the array ${showType(type)} was donated to a call or disposed of; keep the call's result instead`,
+  )

@@ -1,0 +1,226 @@
+/**
+ * The loop that trains one network. In: a phase (a pure step, batches, a schedule) and an open run folder. Out:
+ * the trained state on the device, with measurements and checkpoints in the folder. A loop that goes on from a
+ * checkpoint gives the same numbers as one that was never stopped: batches, keys and rates are functions of
+ * the step.
+ */
+import { type Argument, type Backend, isResident, type Resident } from '../backend/backend.ts'
+import { compile, unwrap } from '../backend/compile.ts'
+import type { Batch } from '../data/loader.ts'
+import { array, type NDArray } from '../dsl/array.ts'
+import { concat, reshape } from '../dsl/build.ts'
+import { RunError } from '../dsl/errors.ts'
+import type { Tensor, TensorType } from '../dsl/tensor.ts'
+import { foldIn, type Key } from '../dsl/threefry.ts'
+import { loadCheckpoint, saveCheckpoint } from './checkpoint.ts'
+import { Interrupted } from './errors.ts'
+import type { Evaluation } from './evaluate-model.ts'
+import { type Interrupt, nextTurn } from './interrupt.ts'
+import { type Named, upload } from './named.ts'
+import { type Progress, progress } from './progress.ts'
+import type { Run } from './run-folder.ts'
+
+/** What changes from step to step besides the state. A type, for `compile` maps over it as over a tree. */
+export type StepInput = {
+  /** [n, 3, h, w] */
+  readonly image: Tensor
+  /** i32[n, h, w] */
+  readonly label: Tensor
+  /** f32[] */
+  readonly learningRate: Tensor
+  /** u32[2], the randomness of this step (dropout) */
+  readonly key: Tensor
+}
+
+/** One training step, a pure function that is traced once. `logs.loss` is required; all logs are f32 scalars. */
+export type Step = (
+  state: Named<Tensor>,
+  input: StepInput,
+  fixed: Named<Tensor>,
+) => { readonly state: Named<Tensor>; readonly logs: Named<Tensor> }
+
+/** The training of one network. */
+export interface Phase {
+  /** Names the checkpoint, the measurements and the progress bar. */
+  readonly name: string
+  readonly steps: number
+  readonly step: Step
+  /** The state at step 0. */
+  readonly initial: Named<NDArray>
+  /** What the step reads and never changes: a teacher's parameters. */
+  readonly fixed: Named<Argument>
+  /** The learning rate of step i = 0 .. steps - 1. */
+  readonly learningRate: (step: number) => number
+  /** The batches of steps `start` .. steps - 1. */
+  readonly batches: (start: number) => AsyncIterable<Batch>
+  /** The key of step i is foldIn(key, i). */
+  readonly key: Key
+  /** Scores the state on the validation set; undefined if it was interrupted. */
+  readonly evaluate: (state: Named<Argument>) => Promise<Evaluation | undefined>
+}
+
+/** Where a phase runs. */
+export interface Context {
+  readonly backend: Backend
+  readonly run: Run
+  readonly interrupt: Interrupt
+  /** Steps between checkpoints, and between evaluations; both also happen at the end. */
+  readonly checkpointEvery: number
+  readonly evalEvery: number
+  /** What the user types to go on after an interrupt. */
+  readonly resumeCommand: string
+  readonly show?: (total: number, label: string) => Progress
+}
+
+/** A trained network. */
+export interface Trained {
+  readonly state: Named<Resident>
+  readonly evaluation: Evaluation
+  readonly msPerStep: number
+}
+
+/**
+ * Trains a phase to its end, going on from its checkpoint if the run folder has one.
+ * @throws RunError if the loss is not finite; Interrupted; what the backend, the data and the disk throw
+ * @example const { state, evaluation } = await train(teacher, { backend, run, interrupt, ...every })
+ */
+export async function train(phase: Phase, context: Context): Promise<Trained> {
+  const { run, backend, interrupt } = context
+  const restored = loadCheckpoint(run, phase.name, phase.initial)
+  const { step: start, milliseconds } = restored ?? { step: 0, milliseconds: 0 }
+  // What was measured behind the checkpoint will be measured again.
+  run.rewind(phase.name, start + 1)
+  const scored = new Set(run.metrics().flatMap(m => (m.phase === phase.name && 'miou' in m ? [m.step] : [])))
+  const losses = lossReader(phase, run)
+  let state = await upload(restored?.state ?? phase.initial, backend)
+  let spent = milliseconds
+  const save = async (step: number): Promise<void> => {
+    await losses.flush()
+    await saveCheckpoint(run, phase.name, state, { step, milliseconds: spent })
+  }
+  let stepper: Stepper | undefined
+  const bar = (context.show ?? progress)(phase.steps, phase.name)
+  const batches = phase.batches(start)[Symbol.asyncIterator]()
+  try {
+    bar.update(start)
+    for (let step = start; ; ) {
+      const last = step === phase.steps
+      const due = last || (step > 0 && step % context.evalEvery === 0 && !scored.has(step))
+      const evaluation = due ? await phase.evaluate(state) : undefined
+      if (evaluation && !scored.has(step)) run.log({ phase: phase.name, step, miou: evaluation.scores.miou })
+      await nextTurn()
+      if (interrupt.requested) {
+        if (step > start) await save(step)
+        throw new Interrupted(interruptedAt(phase, step, context.resumeCommand))
+      }
+      if (last && evaluation) return { state, evaluation, msPerStep: spent / phase.steps }
+      const batch = await batches.next()
+      if (batch.done) throw new RunError(`${phase.name}: the batches ended at step ${step} of ${phase.steps}`)
+      const input = inputOf(phase, batch.value, step)
+      stepper ??= await compileStep(phase, input, backend)
+      const before = performance.now()
+      const out = await stepper.run(state, input)
+      state = out.state
+      step++
+      await losses.add(step, out.logs, stepper.names())
+      spent += performance.now() - before
+      const done = (step - start) * batch.value.drawn.length
+      bar.update(step, { loss: losses.latest(), imagesPerSecond: (1000 * done) / (spent - milliseconds) })
+      if (step === phase.steps || step % context.checkpointEvery === 0) await save(step)
+    }
+  } finally {
+    bar.stop()
+    await batches.return?.()
+  }
+}
+
+type StepArrays = { readonly [K in keyof StepInput]: NDArray }
+
+function inputOf(phase: Phase, { image, label }: Batch, step: number): StepArrays {
+  return {
+    image,
+    label,
+    learningRate: array([], 'f32', [phase.learningRate(step)]),
+    key: array([2], 'u32', foldIn(phase.key, step)),
+  }
+}
+
+/** A compiled step, with the phase's unchanging arrays bound. */
+interface Stepper {
+  /** Runs one step; the old state's memory is used for the new one. */
+  run(
+    state: Named<Resident>,
+    input: StepArrays,
+  ): Promise<{ readonly state: Named<Resident>; readonly logs: Resident }>
+  /** What the entries of `logs` are. */
+  names(): readonly string[]
+}
+
+async function compileStep(phase: Phase, input: StepArrays, backend: Backend): Promise<Stepper> {
+  let names: readonly string[] = []
+  const traced = (state: Named<Tensor>, given: StepInput, fixed: Named<Tensor>) => {
+    const out = phase.step(state, given, fixed)
+    names = Object.keys(out.logs)
+    // One array, so that one copy from the device brings all of them.
+    return {
+      state: out.state,
+      logs: concat(
+        Object.values(out.logs).map(x => reshape(x, [1])),
+        0,
+      ),
+    }
+  }
+  const fixedTypes = Object.fromEntries(
+    Object.entries(phase.fixed).map(([name, a]): [string, TensorType] => [name, isResident(a) ? a.type : a]),
+  )
+  const exe = await unwrap(compile(traced, [phase.initial, input, fixedTypes], backend))
+  return {
+    run: (state, given) => exe.resident([state, given, phase.fixed], { donate: [0] }),
+    names: () => names,
+  }
+}
+
+/** Reads losses one step late, so that the device is never idle, and stops at the first that is not finite. */
+function lossReader(phase: Phase, run: Run) {
+  const pending: { step: number; names: readonly string[]; values: Promise<NDArray> }[] = []
+  // At most 2000 lines a phase: what a chart can show.
+  const every = Math.ceil(phase.steps / 2000)
+  let latest: number | undefined
+  const settle = async (left: number): Promise<void> => {
+    while (pending.length > left) {
+      const { step, names, values } = pending[0]
+      pending.shift()
+      const { data } = await values
+      const logs: Record<string, number> = Object.fromEntries(names.map((name, i) => [name, data[i]]))
+      latest = logs.loss
+      if (!Number.isFinite(latest)) throw new RunError(diverged(phase, run, step, latest))
+      if (step % every === 0 || step === phase.steps) run.log({ phase: phase.name, step, ...logs })
+    }
+  }
+  return {
+    latest: () => latest,
+    flush: () => settle(0),
+    async add(step: number, logs: Resident, names: readonly string[]): Promise<void> {
+      const values = logs.read()
+      // If the loop stops before it looks here, this failure must not end the process.
+      values.catch(() => {})
+      pending.push({ step, names, values: values.finally(() => logs.dispose()) })
+      await settle(1)
+    },
+  }
+}
+
+function diverged(phase: Phase, run: Run, step: number, loss: number): string {
+  const saved = run.load(phase.name)?.metadata.get('step')
+  const kept =
+    saved === undefined
+      ? 'no checkpoint of this phase was written yet'
+      : `the checkpoint of step ${saved} is kept`
+  return (
+    `${phase.name}: the loss is ${loss} at step ${step} of ${phase.steps} (learning rate ${phase.learningRate(step - 1)}); ` +
+    `${kept}. Lower --lr, and give the new run another --name`
+  )
+}
+
+const interruptedAt = (phase: Phase, step: number, resume: string): string =>
+  `stopped in the phase ${phase.name} after step ${step} of ${phase.steps}; go on with\n  ${resume}`

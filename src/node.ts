@@ -1,0 +1,46 @@
+/** What needs Node: opening a backend. The rest of the public API is in index.ts and runs in a browser too. */
+import { pipe } from 'fp-ts/lib/function.js'
+import * as TE from 'fp-ts/lib/TaskEither.js'
+import type { Backend } from './backend/backend.ts'
+import { cpuBackend } from './backend/cpu/executor.ts'
+import { referenceBackend } from './backend/cpu/reference-backend.ts'
+import { planGraph } from './backend/pipeline.ts'
+import { cpuTarget, schedule, webgpuTarget } from './backend/schedule.ts'
+import type { AdapterOptions } from './backend/webgpu/dawn.ts'
+import { openDevice } from './backend/webgpu/device.ts'
+import { type WebGPUOptions, webgpuBackend } from './backend/webgpu/executor.ts'
+import type { DeviceError } from './dsl/errors.ts'
+
+/** The backends, by name; `auto` is a real GPU where there is one, else the CPU. */
+export const backendNames = ['auto', 'cpu', 'webgpu', 'reference'] as const
+export type BackendName = (typeof backendNames)[number]
+
+/**
+ * Opens a backend.
+ * @param name `auto`: a real GPU through WebGPU, else the compiled CPU backend; `webgpu` also takes a software
+ *   adapter; `reference` is the oracle, and slow
+ * @param options.adapter a part of the GPU adapter's name
+ * @returns Left(DeviceError) if there is no such adapter; it says what to install
+ * @example const backend = await unwrap(openBackend('auto'))
+ */
+export const openBackend = (name: BackendName, options: AdapterOptions & WebGPUOptions = {}): TE.TaskEither<DeviceError, Backend> => {
+  switch (name) {
+    case 'reference':
+      return TE.right(referenceBackend())
+    case 'cpu':
+      return TE.right(openCPU())
+    case 'webgpu':
+      return openWebGPU(options)
+    case 'auto':
+      return options.adapter === undefined
+        ? pipe(openWebGPU({ ...options, software: false }), TE.orElse(() => TE.right(openCPU())))
+        : openWebGPU(options)
+  }
+}
+
+const openCPU = (): Backend => cpuBackend(g => planGraph(g, k => schedule(k, cpuTarget)))
+const openWebGPU = (options: AdapterOptions & WebGPUOptions): TE.TaskEither<DeviceError, Backend> =>
+  pipe(
+    openDevice(options),
+    TE.map(device => webgpuBackend(device, g => planGraph(g, k => schedule(k, webgpuTarget(device.info))), options)),
+  )

@@ -23,7 +23,10 @@ export type BackendName = (typeof backendNames)[number]
  * @returns Left(DeviceError) if there is no such adapter; it says what to install
  * @example const backend = await unwrap(openBackend('auto'))
  */
-export const openBackend = (name: BackendName, options: AdapterOptions & WebGPUOptions = {}): TE.TaskEither<DeviceError, Backend> => {
+export const openBackend = (
+  name: BackendName,
+  options: AdapterOptions & WebGPUOptions = {},
+): TE.TaskEither<DeviceError, Backend> => {
   switch (name) {
     case 'reference':
       return TE.right(referenceBackend())
@@ -33,7 +36,10 @@ export const openBackend = (name: BackendName, options: AdapterOptions & WebGPUO
       return openWebGPU(options)
     case 'auto':
       return options.adapter === undefined
-        ? pipe(openWebGPU({ ...options, software: false }), TE.orElse(() => TE.right(openCPU())))
+        ? pipe(
+            openWebGPU({ ...options, software: false }),
+            TE.orElse(() => TE.right(openCPU())),
+          )
         : openWebGPU(options)
   }
 }
@@ -42,5 +48,7 @@ const openCPU = (): Backend => cpuBackend(g => planGraph(g, k => schedule(k, cpu
 const openWebGPU = (options: AdapterOptions & WebGPUOptions): TE.TaskEither<DeviceError, Backend> =>
   pipe(
     openDevice(options),
-    TE.map(device => webgpuBackend(device, g => planGraph(g, k => schedule(k, webgpuTarget(device.info))), options)),
+    TE.map(device =>
+      webgpuBackend(device, g => planGraph(g, k => schedule(k, webgpuTarget(device.info))), options),
+    ),
   )

@@ -15,7 +15,7 @@ import * as pool from '../dsl/ops/pool.ts'
 import * as r from '../dsl/ops/reduce.ts'
 import * as resize from '../dsl/ops/resize.ts'
 import * as sh from '../dsl/ops/shape.ts'
-import { softmax, logSoftmax } from '../dsl/ops/softmax.ts'
+import { logSoftmax, softmax } from '../dsl/ops/softmax.ts'
 import type { Tensor } from '../dsl/tensor.ts'
 
 /** Attributes, read once each; `unread` names the others. */
@@ -31,42 +31,69 @@ export class Attributes {
     if (!is(v)) throw new UsageError(`attribute ${name} must be ${what}, got ${JSON.stringify(v)}`)
     return v
   }
-  number = (name: string, otherwise?: number): number => this.get(name, v => typeof v === 'number', 'a number', otherwise)
-  flag = (name: string, otherwise = false): boolean => this.get(name, v => typeof v === 'boolean', 'a boolean', otherwise)
-  text = (name: string, otherwise?: string): string => this.get(name, v => typeof v === 'string', 'a string', otherwise)
-  numbers = (name: string, otherwise?: readonly number[]): readonly number[] => this.get(name, isNumbers, 'a list of numbers', otherwise)
+  number = (name: string, otherwise?: number): number =>
+    this.get(name, v => typeof v === 'number', 'a number', otherwise)
+  flag = (name: string, otherwise = false): boolean =>
+    this.get(name, v => typeof v === 'boolean', 'a boolean', otherwise)
+  text = (name: string, otherwise?: string): string =>
+    this.get(name, v => typeof v === 'string', 'a string', otherwise)
+  numbers = (name: string, otherwise?: readonly number[]): readonly number[] =>
+    this.get(name, isNumbers, 'a list of numbers', otherwise)
   pair = (name: string, otherwise?: readonly [number, number]): readonly [number, number] =>
-    this.get(name, (v): v is readonly [number, number] => isNumbers(v) && v.length === 2, 'two numbers', otherwise)
+    this.get(
+      name,
+      (v): v is readonly [number, number] => isNumbers(v) && v.length === 2,
+      'two numbers',
+      otherwise,
+    )
   pairs = (name: string): readonly (readonly [number, number])[] =>
-    this.get(name, (v): v is readonly (readonly [number, number])[] => Array.isArray(v) && v.every(p => isNumbers(p) && p.length === 2), 'a list of pairs')
+    this.get(
+      name,
+      (v): v is readonly (readonly [number, number])[] =>
+        Array.isArray(v) && v.every(p => isNumbers(p) && p.length === 2),
+      'a list of pairs',
+    )
   one<T extends string>(name: string, of: readonly T[], otherwise?: T): T {
     return this.get(name, (v): v is T => of.some(o => o === v), `one of ${of.join(', ')}`, otherwise)
   }
   unread = (): string[] => Object.keys(this.values).filter(k => !this.read.has(k))
 }
-const isNumbers = (v: unknown): v is readonly number[] => Array.isArray(v) && v.every(n => typeof n === 'number')
+const isNumbers = (v: unknown): v is readonly number[] =>
+  Array.isArray(v) && v.every(n => typeof n === 'number')
 
 type F = Tensor<readonly number[], 'f32'>
 /** A case's operation: the inputs are tensors of whatever dtype the case says. */
 export type CaseOp = (xs: readonly Tensor[], a: Attributes) => readonly Tensor[]
 
-const unary = (f: (x: F) => Tensor): CaseOp => ([x]) => [f(x as F)]
-const binary = (f: (x: Tensor, y: Tensor) => Tensor): CaseOp => ([x, y]) => [f(x, y)]
+const unary =
+  (f: (x: F) => Tensor): CaseOp =>
+  ([x]) => [f(x as F)]
+const binary =
+  (f: (x: Tensor, y: Tensor) => Tensor): CaseOp =>
+  ([x, y]) => [f(x, y)]
 const over = (a: Attributes) => ({ axes: a.numbers('axes'), keepdims: a.flag('keepdims') })
-const reduction = (f: (x: F, o: { axes: readonly number[]; keepdims: boolean; correction: number }) => Tensor): CaseOp => ([x], a) => [
-  f(x as F, { ...over(a), correction: a.number('correction', 0) }),
-]
-const scaled = (f: (x: F) => Tensor): CaseOp => ([x], a) => [f(b.mul(x, a.number('input_scale', 1)) as F)]
+const reduction =
+  (f: (x: F, o: { axes: readonly number[]; keepdims: boolean; correction: number }) => Tensor): CaseOp =>
+  ([x], a) => [f(x as F, { ...over(a), correction: a.number('correction', 0) })]
+const scaled =
+  (f: (x: F) => Tensor): CaseOp =>
+  ([x], a) => [f(b.mul(x, a.number('input_scale', 1)) as F)]
 const padModes = ['constant', 'edge', 'reflect'] as const
 const reductions = ['mean', 'sum', 'none'] as const
 const labels = (t: Tensor): Tensor<readonly number[], 'i32'> => t as Tensor<readonly number[], 'i32'>
-const convolve = (one: boolean): CaseOp => ([x, w, bias], a) => {
-  const o = one
-    ? { stride: a.number('stride', 1), padding: a.number('padding', 0), dilation: a.number('dilation', 1) }
-    : { stride: a.pair('stride', [1, 1]), padding: a.pair('padding', [0, 0]), dilation: a.pair('dilation', [1, 1]) }
-  const options = { ...o, groups: a.number('groups', 1), ...(bias ? { bias } : {}) } as conv.ConvBiasOptions
-  return [(one ? conv.conv1d : conv.conv2d)(x, w, options) as Tensor]
-}
+const convolve =
+  (one: boolean): CaseOp =>
+  ([x, w, bias], a) => {
+    const o = one
+      ? { stride: a.number('stride', 1), padding: a.number('padding', 0), dilation: a.number('dilation', 1) }
+      : {
+          stride: a.pair('stride', [1, 1]),
+          padding: a.pair('padding', [0, 0]),
+          dilation: a.pair('dilation', [1, 1]),
+        }
+    const options = { ...o, groups: a.number('groups', 1), ...(bias ? { bias } : {}) } as conv.ConvBiasOptions
+    return [(one ? conv.conv1d : conv.conv2d)(x, w, options) as Tensor]
+  }
 type I = Tensor<readonly [number, number, number, number], 'f32'>
 const pooling = (a: Attributes) => {
   const kernel = a.pair('kernel')

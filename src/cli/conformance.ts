@@ -18,8 +18,16 @@ import { Attributes, caseOps } from './conformance-ops.ts'
 import { describeFailure, exitCodeOf } from './errors.ts'
 import { table } from './table.ts'
 
-const number = z.union([z.number(), z.enum(['nan', 'inf', '-inf', 'NaN', 'Infinity', '-Infinity']).transform(toNumber), z.boolean().transform(Number)])
-const tensorSchema = z.object({ dtype: z.enum(['float64', 'int64', 'bool']), shape: z.array(z.number().int().nonnegative()), data: z.array(number) })
+const number = z.union([
+  z.number(),
+  z.enum(['nan', 'inf', '-inf', 'NaN', 'Infinity', '-Infinity']).transform(toNumber),
+  z.boolean().transform(Number),
+])
+const tensorSchema = z.object({
+  dtype: z.enum(['float64', 'int64', 'bool']),
+  shape: z.array(z.number().int().nonnegative()),
+  data: z.array(number),
+})
 const caseSchema = z.object({
   id: z.string(),
   op: z.string(),
@@ -61,7 +69,8 @@ export interface Outcome {
   readonly failure: string | null
 }
 
-const dtypeOf = (t: CaseTensor, float: FloatDType): DType => (t.dtype === 'float64' ? float : t.dtype === 'int64' ? 'i32' : 'bool')
+const dtypeOf = (t: CaseTensor, float: FloatDType): DType =>
+  t.dtype === 'float64' ? float : t.dtype === 'int64' ? 'i32' : 'bool'
 const toArray = (t: CaseTensor, float: FloatDType): NDArray => array(t.shape, dtypeOf(t, float), t.data)
 
 /** A case as a function of its inputs: the results, then the gradients that it asks for. */
@@ -83,15 +92,24 @@ function caseFunction(c: Case, float: FloatDType): (inputs: readonly Tensor[]) =
     if (unread.length > 0) throw new UsageError(`${c.op}: unknown attribute ${unread.join(', ')}`)
     if (wanted.length === 0) return plain
     const seeded = (xs: readonly Tensor[]) => f(xs).filter((_, i) => c.cotangents[i])
-    const [, back] = vjp(seeded, wanted.map(i => inputs[i]))
-    const cotangents = c.cotangents.flatMap(t => (t ? [constant(t.shape, float, toArray(t, float).data)] : []))
+    const [, back] = vjp(
+      seeded,
+      wanted.map(i => inputs[i]),
+    )
+    const cotangents = c.cotangents.flatMap(t =>
+      t ? [constant(t.shape, float, toArray(t, float).data)] : [],
+    )
     return [...plain, ...back(cotangents)]
   }
 }
 
 /** The largest error relative to the largest magnitude, and the first element beyond the tolerance. */
 function compare(name: string, got: NDArray, want: NDArray | CaseTensor, tolerance: number): Outcome {
-  if (got.shape.join() !== want.shape.join()) return { error: Number.POSITIVE_INFINITY, failure: `${name} has the shape [${got.shape}], expected [${want.shape}]` }
+  if (got.shape.join() !== want.shape.join())
+    return {
+      error: Number.POSITIVE_INFINITY,
+      failure: `${name} has the shape [${got.shape}], expected [${want.shape}]`,
+    }
   const scale = Math.max(...Array.from(want.data, v => (Number.isFinite(v) ? Math.abs(v) : 0)), 1e-30)
   let error = 0
   let failure: string | null = null
@@ -100,7 +118,8 @@ function compare(name: string, got: NDArray, want: NDArray | CaseTensor, toleran
     if (Object.is(g, w) || g === w) continue
     const e = Math.abs(g - w) / scale
     if (!(e <= error)) error = e
-    if (!(e <= tolerance)) failure ??= `${name}[${i}] is ${g}, expected ${w} (relative error ${e.toExponential(1)})`
+    if (!(e <= tolerance))
+      failure ??= `${name}[${i}] is ${g}, expected ${w} (relative error ${e.toExponential(1)})`
   }
   return { error, failure }
 }
@@ -108,7 +127,12 @@ function compare(name: string, got: NDArray, want: NDArray | CaseTensor, toleran
 /**
  * Runs a case. In f64 against the file's values; in f32 against the f64 reference on inputs rounded to f32.
  */
-export async function runCase(c: Case, backend: Backend, reference: Backend, float: FloatDType): Promise<Outcome> {
+export async function runCase(
+  c: Case,
+  backend: Backend,
+  reference: Backend,
+  float: FloatDType,
+): Promise<Outcome> {
   try {
     const inputs = c.inputs.map(t => toArray(t, float))
     const exe = await unwrap(compile(caseFunction(c, float), [inputs], backend))
@@ -116,14 +140,27 @@ export async function runCase(c: Case, backend: Backend, reference: Backend, flo
     const gradients = c.grads.flatMap((g, i) => (g ? [{ g, i }] : []))
     let want: readonly (NDArray | CaseTensor)[] = [...c.outputs, ...gradients.map(x => x.g)]
     if (float === 'f32') {
-      const rounded = c.inputs.map((t, i) => (isFloat(inputs[i].dtype) ? array(t.shape, 'f64', Array.from(inputs[i].data)) : inputs[i]))
-      const oracle = await unwrap(compile(caseFunction({ ...c, cotangents: c.cotangents.map(rounding) }, 'f64'), [rounded], reference))
+      const rounded = c.inputs.map((t, i) =>
+        isFloat(inputs[i].dtype) ? array(t.shape, 'f64', Array.from(inputs[i].data)) : inputs[i],
+      )
+      const oracle = await unwrap(
+        compile(caseFunction({ ...c, cotangents: c.cotangents.map(rounding) }, 'f64'), [rounded], reference),
+      )
       want = await oracle(rounded)
     }
-    const names = [...c.outputs.map((_, i) => `output ${i}`), ...gradients.map(x => `gradient of input ${x.i}`)]
-    if (got.length !== want.length) return { error: Number.POSITIVE_INFINITY, failure: `${got.length} results, expected ${want.length}` }
-    const outcomes = want.map((w, i) => compare(names[i], got[i], w, tolerances[float][i < c.outputs.length ? 'value' : 'gradient']))
-    return { error: Math.max(...outcomes.map(o => o.error)), failure: outcomes.find(o => o.failure)?.failure ?? null }
+    const names = [
+      ...c.outputs.map((_, i) => `output ${i}`),
+      ...gradients.map(x => `gradient of input ${x.i}`),
+    ]
+    if (got.length !== want.length)
+      return { error: Number.POSITIVE_INFINITY, failure: `${got.length} results, expected ${want.length}` }
+    const outcomes = want.map((w, i) =>
+      compare(names[i], got[i], w, tolerances[float][i < c.outputs.length ? 'value' : 'gradient']),
+    )
+    return {
+      error: Math.max(...outcomes.map(o => o.error)),
+      failure: outcomes.find(o => o.failure)?.failure ?? null,
+    }
   } catch (e) {
     return { error: Number.POSITIVE_INFINITY, failure: e instanceof Error ? e.message : String(e) }
   }
@@ -131,7 +168,12 @@ export async function runCase(c: Case, backend: Backend, reference: Backend, flo
 const rounding = (t: CaseTensor | null): CaseTensor | null => t && { ...t, data: t.data.map(Math.fround) }
 
 /** Runs the cases of a file one after another. */
-export async function runCases(cases: readonly Case[], backend: Backend, reference: Backend, float: FloatDType): Promise<ReadonlyMap<Case, Outcome>> {
+export async function runCases(
+  cases: readonly Case[],
+  backend: Backend,
+  reference: Backend,
+  float: FloatDType,
+): Promise<ReadonlyMap<Case, Outcome>> {
   const outcomes = new Map<Case, Outcome>()
   for (const c of cases) outcomes.set(c, await runCase(c, backend, reference, float))
   return outcomes
@@ -142,7 +184,12 @@ const byOperation = (outcomes: ReadonlyMap<Case, Outcome>): string => {
   const rows = ops.map(op => {
     const own = [...outcomes].filter(([c]) => c.op === op).map(([, o]) => o)
     const failed = own.filter(o => o.failure !== null).length
-    return [op, String(own.length - failed), String(failed), Math.max(...own.map(o => o.error)).toExponential(1)]
+    return [
+      op,
+      String(own.length - failed),
+      String(failed),
+      Math.max(...own.map(o => o.error)).toExponential(1),
+    ]
   })
   return table(['operation', 'passed', 'failed', 'largest error'], rows)
 }
@@ -155,9 +202,14 @@ interface Options {
 }
 
 async function main(files: readonly string[], options: Options): Promise<void> {
-  const cases = files.flatMap(f => readCases(f)).filter(c => options.only === undefined || c.op === options.only)
-  if (cases.length === 0) throw new UsageError(options.only ? `no case of the operation ${options.only}` : 'no cases')
-  const backend = await unwrap(openBackend(options.backend, options.adapter ? { adapter: options.adapter } : {}))
+  const cases = files
+    .flatMap(f => readCases(f))
+    .filter(c => options.only === undefined || c.op === options.only)
+  if (cases.length === 0)
+    throw new UsageError(options.only ? `no case of the operation ${options.only}` : 'no cases')
+  const backend = await unwrap(
+    openBackend(options.backend, options.adapter ? { adapter: options.adapter } : {}),
+  )
   const reference = await unwrap(openBackend('reference'))
   console.log(`backend ${backend.name}: ${backend.description}; precision ${options.precision}`)
   const outcomes = await runCases(cases, backend, reference, options.precision)
@@ -174,8 +226,16 @@ export const conformanceCommand = (): Command =>
   new Command('conformance')
     .description('runs cases computed by another library, and prints passed and failed per operation')
     .argument('<file...>', 'conformance files')
-    .addOption(new Option('--backend <name>', 'where to run').choices(['reference', 'cpu', 'webgpu']).default('reference'))
-    .addOption(new Option('--precision <dtype>', 'f64 against the file, f32 against the f64 reference').choices(['f64', 'f32']).default('f64'))
+    .addOption(
+      new Option('--backend <name>', 'where to run')
+        .choices(['reference', 'cpu', 'webgpu'])
+        .default('reference'),
+    )
+    .addOption(
+      new Option('--precision <dtype>', 'f64 against the file, f32 against the f64 reference')
+        .choices(['f64', 'f32'])
+        .default('f64'),
+    )
     .option('--only <op>', 'one operation')
     .option('--adapter <name>', 'a part of the GPU adapter’s name')
     .action(main)

@@ -236,7 +236,7 @@ export const sin = (s: L, x: Ex): Ex => s.select(s.eq(x, 0), x, trig(s, x, 0))
 /** cos x, for the same arguments as sin. */
 export const cos = (s: L, x: Ex): Ex => trig(s, x, 1)
 
-/** tanh x: x + x^3 P(x^2) for |x| < 0.6, else 1 - 2 / (e^(2|x|) + 1) with the sign of x. */
+/** tanh x: x (1 + x^2 P(x^2)) for |x| < 0.6, else 1 - 2 / (e^(2|x|) + 1) with the sign of x. */
 export function tanh(s: L, x: Ex): Ex {
   const a = s.abs(x)
   const z = s.mul(x, x)
@@ -246,12 +246,12 @@ export function tanh(s: L, x: Ex): Ex {
   return orNaN(s, x, s.select(s.lt(a, 0.6), near, withSignOf(s, x, far)))
 }
 
-/** erf x = 2/sqrt(pi) integral of e^(-t^2) from 0 to x: x + x P(x^2) for |x| <= 1, else 1 - e^Q(|x|). */
+/** erf x = 2/sqrt(pi) integral of e^(-t^2) from 0 to x: x (1 + P(x^2)) for |x| <= 1, else 1 - e^Q(|x|). */
 export function erf(s: L, x: Ex): Ex {
   const t = table(x)
   const a = s.abs(x)
   const z = s.mul(x, x)
-  const near = s.add(x, s.mul(x, horner(s, z, t.erf)))
+  const near = s.mul(x, s.add(horner(s, z, t.erf), 1))
   const far = s.sub(1, expNormal(s, horner(s, s.select(s.lt(t.erfEnd, a), t.erfEnd, a), t.logErfc)))
   return orNaN(s, x, s.select(s.le(a, 1), near, withSignOf(s, x, far)))
 }

@@ -5,7 +5,6 @@
  */
 import { pipe } from 'fp-ts/lib/function.js'
 import { UsageError } from '../dsl/errors.ts'
-import { relu } from '../dsl/ops/activation.ts'
 import { adaptiveAvgPool2d, maxPool2d } from '../dsl/ops/pool.ts'
 import { resizeBilinear } from '../dsl/ops/resize.ts'
 import { concat } from '../dsl/ops/shape.ts'
@@ -53,7 +52,7 @@ export interface PspnetOptions extends ResnetOptions {
   readonly classes: number
   /** The grids of the pyramid: [1, 2, 3, 6]. */
   readonly poolScales?: readonly number[]
-  /** The channels of the neck: those of stage 4, divided by 4 with bottlenecks (512 at width 64). */
+  /** The channels of the neck: 8 width (512 at width 64, as in the paper). */
   readonly neckChannels?: number
   /** Before the classifier: 0.1. */
   readonly dropoutRate?: number
@@ -76,7 +75,7 @@ export const pyramidPooling = (channels: number, branch: number, scales: readonl
       const context = scales.map(s =>
         pipe(input, adaptiveAvgPool2d([s, s]), call[`pool${s}`], resizeTo(input)),
       )
-      return featureMap('pyramidPooling', concat([input, ...context], 1))
+      return featureMap('pyramidPooling', concat([input, ...context], { axis: 1 }))
     },
   )
 
@@ -214,4 +213,4 @@ export function encoderDecoder<const D extends Depth = 3>({
 
 /** The features, resized to the skip's size and joined with it. */
 const join = (x: FeatureMap, skip: FeatureMap): FeatureMap =>
-  scope('join', () => featureMap('join', concat([pipe(x, resizeTo(skip)), skip], 1)))
+  scope('join', () => featureMap('join', concat([pipe(x, resizeTo(skip)), skip], { axis: 1 })))

@@ -21,22 +21,18 @@ interface MatMulOp<Op extends string> {
   ): Tensor<MatMul<X, Y>, D>
 }
 
-/** A product of two operands whose axes carry indices; equal indices are one. Lone extents of 1 must be dropped before. */
+/** A product of two operands whose axes carry labels; equal labels are one index. */
 function product(
   x: Tensor,
-  xs: readonly number[],
+  xs: readonly unknown[],
   y: Tensor,
-  ys: readonly number[],
-  out: readonly number[],
+  ys: readonly unknown[],
+  out: readonly unknown[],
 ): Tensor {
-  const extents: number[] = range(Math.max(...xs, ...ys, -1) + 1).map(() => 1)
-  xs.forEach((index, a) => {
-    extents[index] = x.shape[a]
-  })
-  ys.forEach((index, a) => {
-    extents[index] = y.shape[a]
-  })
-  return b.contract({ extents, lhs: xs, rhs: ys, out, windows: [] }, x, y)
+  const names = [...new Set([...xs, ...ys])]
+  const indices = (labels: readonly unknown[]) => labels.map(l => names.indexOf(l))
+  const extents = names.map(l => (xs.includes(l) ? x.shape[xs.indexOf(l)] : y.shape[ys.indexOf(l)]))
+  return b.contract({ extents, lhs: indices(xs), rhs: indices(ys), out: indices(out), windows: [] }, x, y)
 }
 
 /** Without some axes, of extent 1. */
@@ -132,9 +128,7 @@ function summed({ x, labels }: Labelled, kept: string): Labelled {
 /** Two operands as one whose labels are `out`. */
 function pairwise(p: Labelled, q: Labelled, out: string): Labelled {
   const [l, r] = [summed(p, q.labels + out), summed(q, p.labels + out)]
-  const names = [...new Set(l.labels + r.labels)]
-  const indices = (labels: string) => [...labels].map(c => names.indexOf(c))
-  return { x: product(l.x, indices(l.labels), r.x, indices(r.labels), indices(out)), labels: out }
+  return { x: product(l.x, [...l.labels], r.x, [...r.labels], [...out]), labels: out }
 }
 
 /** The equation's operands with their labels, and the result's labels. */

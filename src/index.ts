@@ -1,0 +1,60 @@
+/**
+ * Cotangent's public API. Everything here runs in a browser as well as in Node; what needs Node is in
+ * `cotangent/node`.
+ */
+
+// 3. Derivatives
+export { custom, grad, jvp, valueAndGrad, valueAuxAndGrad, vjp } from './autodiff/grad.ts'
+// 4. Backends
+export type { Argument, Backend, Program, Resident } from './backend/backend.ts'
+export {
+  type Arguments,
+  type Arrays,
+  compile,
+  dispose,
+  type Executable,
+  jit,
+  type Residents,
+  read,
+  unwrap,
+} from './backend/compile.ts'
+export { evaluate, referenceBackend } from './backend/cpu/reference-backend.ts'
+// 1. Tensors and tracing
+export { array, type NDArray } from './dsl/array.ts'
+export { stopGradient } from './dsl/build.ts'
+export type { DType, FloatDType } from './dsl/dtype.ts'
+export {
+  CompileError,
+  CotangentError,
+  DataError,
+  DeviceError,
+  GradientError,
+  RunError,
+  ShapeError,
+  UsageError,
+} from './dsl/errors.ts'
+export type { Graph } from './dsl/graph.ts'
+
+// 2. Operations
+export * from './dsl/ops/activation.ts'
+export * from './dsl/ops/conv.ts'
+export * from './dsl/ops/elementwise.ts'
+// The same name in ops/loss.ts: one axis each, 0 and 1 by default.
+export type { AxisOptions } from './dsl/ops/index.ts'
+export * from './dsl/ops/index.ts'
+export * from './dsl/ops/linalg.ts'
+export * from './dsl/ops/loss.ts'
+export * from './dsl/ops/norm.ts'
+export * from './dsl/ops/pool.ts'
+/** Randomness from key tensors: `random.uniform(key, [2, 3])`, `random.normal`, `random.dropout`. */
+export * as random from './dsl/ops/random.ts'
+export * from './dsl/ops/reduce.ts'
+export * from './dsl/ops/resize.ts'
+export * from './dsl/ops/shape.ts'
+export { logSoftmax, type SoftmaxOptions, softmax } from './dsl/ops/softmax.ts'
+export { printGraph } from './dsl/print.ts'
+export type { Shape } from './dsl/shape.ts'
+export { type Nested, scope, Tensor, type TensorType, tensor } from './dsl/tensor.ts'
+/** Keys on the host: `keys.key(42)`, `keys.split`, `keys.foldIn`, `keys.permutationOf`. */
+export * as keys from './dsl/threefry.ts'
+export { spec, trace } from './dsl/trace.ts'

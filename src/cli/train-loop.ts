@@ -10,6 +10,7 @@ import type { Batch } from '../data/loader.ts'
 import { array, type NDArray } from '../dsl/array.ts'
 import { concat, reshape } from '../dsl/build.ts'
 import { RunError } from '../dsl/errors.ts'
+import type { Shape } from '../dsl/shape.ts'
 import type { Tensor, TensorType } from '../dsl/tensor.ts'
 import { foldIn, type Key } from '../dsl/threefry.ts'
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.ts'
@@ -24,8 +25,8 @@ import type { Run } from './run-folder.ts'
 export type StepInput = {
   /** [n, 3, h, w] */
   readonly image: Tensor
-  /** i32[n, h, w] */
-  readonly label: Tensor
+  /** [n, h, w]; 255 is ignored */
+  readonly label: Tensor<Shape, 'i32'>
   /** f32[] */
   readonly learningRate: Tensor
   /** u32[2], the randomness of this step (dropout) */

@@ -4,8 +4,8 @@
  * derived operations. `scalar.ts` names these as its `expand`; `erfNumber` is the oracle that JavaScript lacks.
  *
  * Only + - * / and sqrt are trusted (correctly rounded on every target, not fused). NaN is routed by `isnan`,
- * because a select by comparison may be compiled to a min or max that drops it. Differences that must not be
- * simplified go through `opaque`.
+ * because a select by comparison may be compiled to a min or max that drops it. Sums that must not be
+ * regrouped (x + y - x, or two literals added in turn) go through `opaque`.
  *
  * Coefficients: weighted least squares at Chebyshev points, reweighted towards minimax (Lawson), fitted in
  * 50-digit arithmetic and printed highest degree first; the error beside each is the fit's own, relative to
@@ -251,7 +251,8 @@ export function erf(s: L, x: Ex): Ex {
   const t = table(x)
   const a = s.abs(x)
   const z = s.mul(x, x)
-  const near = s.mul(x, s.add(horner(s, z, t.erf), 1))
+  // (z + 0.128) + 1 would be folded to z + 1.128, which rounds twice as far off
+  const near = s.mul(x, s.add(s.opaque(horner(s, z, t.erf)), 1))
   const far = s.sub(1, expNormal(s, horner(s, s.select(s.lt(t.erfEnd, a), t.erfEnd, a), t.logErfc)))
   return orNaN(s, x, s.select(s.le(a, 1), near, withSignOf(s, x, far)))
 }
@@ -274,8 +275,8 @@ function product2(s: L, a: Ex, b: Ex): readonly [Ex, Ex] {
   const inner = s.add(s.add(s.sub(s.mul(a1, b1), hi), s.mul(a1, b2)), s.mul(a2, b1))
   return [hi, s.add(inner, s.mul(a2, b2))]
 }
-// log x as hi + lo to about 6 bits more than the type, for positive finite x
-function log2Parts(s: L, x: Ex): readonly [Ex, Ex] {
+// log x as hi + lo, to about 6 bits more than the type, for positive finite x
+function logDouble(s: L, x: Ex): readonly [Ex, Ex] {
   const [hi, lo] = table(x).ln2
   const { k, f } = splitAny(s, x)
   const d = s.opaque(s.add(f, 2))
@@ -296,7 +297,7 @@ function log2Parts(s: L, x: Ex): readonly [Ex, Ex] {
 export function pow(s: L, x: Ex, y: Ex): Ex {
   const t = table(x)
   const a = s.abs(x)
-  const [logHi, logLo] = log2Parts(s, a)
+  const [logHi, logLo] = logDouble(s, a)
   const yc = clamp(s, y, -t.powClamp, t.powClamp)
   const [hi, lo] = product2(s, yc, logHi)
   const [high, low] = t.expRange

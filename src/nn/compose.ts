@@ -4,9 +4,10 @@
  * key for initial values and for dropout, and its running state is passed on, so that a network's body reads
  * `pipe(x, child.conv1, child.bn1, relu)`.
  */
+
+import { foldIn } from '../dsl/ops/random.ts'
 import { scope, type Tensor } from '../dsl/tensor.ts'
 import { foldIn as foldInKey, type Key } from '../dsl/threefry.ts'
-import { foldIn } from '../dsl/ops/random.ts'
 import { type FeatureMap, type Floats, floats } from './feature.ts'
 import { keyOf } from './mode.ts'
 import type { Applied, Mode, Module, Tensors, Variables } from './module.ts'

@@ -35,7 +35,8 @@ export interface SegmentationNet<Taps, P, S> extends Module<Tensor, Segmentation
 
 // mmsegmentation's: logits start near 0, the loss near log(classes)
 const nearZero: Initialiser = (key, shape) => normal(key, shape, { std: 0.01 })
-const classifier = (channels: number, classes: number) => conv(channels, classes, { kernel: 1, init: nearZero })
+const classifier = (channels: number, classes: number) =>
+  conv(channels, classes, { kernel: 1, init: nearZero })
 
 const sizeOf = (x: FeatureMap): readonly [number, number] => [x.shape[2], x.shape[3]]
 const resizeTo = (like: FeatureMap) => resizeBilinear({ size: sizeOf(like) })

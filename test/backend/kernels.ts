@@ -42,7 +42,8 @@ const spec = fc.record({
   accumulate: fc.array(fc.record({ how, a: fc.nat(20) }), { minLength: 1, maxLength: 2 }),
   after: load,
   afterSteps: fc.array(step, { maxLength: 3 }),
-  tiles: fc.array(fc.integer({ min: 1, max: 4 }), { minLength: 3, maxLength: 3 }),
+  // Small: software drivers take a second to compile a thousand statements.
+  tiles: fc.array(fc.constantFrom(1, 1, 2, 3), { minLength: 3, maxLength: 3 }),
   order: fc.boolean(),
   scatter: fc.boolean(),
 })

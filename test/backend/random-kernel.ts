@@ -16,7 +16,15 @@ import {
   scale,
   value,
 } from '../../src/backend/affine.ts'
-import type { Accumulator, Axis, Instr, Kernel, KernelBuffer, Schedule, Store } from '../../src/backend/kernel.ts'
+import type {
+  Accumulator,
+  Axis,
+  Instr,
+  Kernel,
+  KernelBuffer,
+  Schedule,
+  Store,
+} from '../../src/backend/kernel.ts'
 import { type DType, makeData, type TypedArray } from '../../src/dsl/dtype.ts'
 import { isDerived, type ScalarOp, scalars } from '../../src/dsl/scalar.ts'
 
@@ -31,7 +39,22 @@ export type Draw = (lo: number, hi: number) => number
 const SIZES = [1, 2, 3, 4, 5, 7, 8, 9, 12, 17, 0]
 const DTYPES: readonly DType[] = ['f32', 'f32', 'i32', 'u32', 'bool', 'f64']
 const CORE: readonly ScalarOp[] = [
-  ...['add', 'sub', 'mul', 'div', 'rem', 'max', 'min', 'neg', 'abs', 'sqrt', 'floor', 'ceil', 'round', 'trunc'],
+  ...[
+    'add',
+    'sub',
+    'mul',
+    'div',
+    'rem',
+    'max',
+    'min',
+    'neg',
+    'abs',
+    'sqrt',
+    'floor',
+    'ceil',
+    'round',
+    'trunc',
+  ],
   ...['eq', 'ne', 'lt', 'le', 'and', 'or', 'xor', 'not', 'shl', 'shr', 'select', 'cast', 'isnan', 'opaque'],
 ].filter((f): f is ScalarOp => f in scalars)
 
@@ -67,7 +90,7 @@ export function seeded(seed: number): Draw {
   let s = seed | 0
   return (lo, hi) => {
     s = (Math.imul(s, 1664525) + 1013904223) | 0
-    return lo + (Math.imul(s ^ (s >>> 15), 0x2c1b3c6d) >>> 0) % (hi - lo + 1)
+    return lo + ((Math.imul(s ^ (s >>> 15), 0x2c1b3c6d) >>> 0) % (hi - lo + 1))
   }
 }
 export const seeds = fc.integer({ min: 0, max: 2 ** 31 - 1 })
@@ -122,7 +145,11 @@ export function randomCase(seed: number): Case {
       const size = Math.max(1, high + 1 - pad)
       return { index: addConst(index, -pad + (low < 0 ? -low : 0)), lo: 0, hi: size }
     }
-    return { index: addConst(index, -Math.min(0, low)), lo: Number.NEGATIVE_INFINITY, hi: high + 1 - Math.min(0, low) }
+    return {
+      index: addConst(index, -Math.min(0, low)),
+      lo: Number.NEGATIVE_INFINITY,
+      hi: high + 1 - Math.min(0, low),
+    }
   }
   const loadFrom = (dtype: DType): number => {
     const dims = all.length === 0 ? [] : Array.from({ length: draw(0, 3) }, () => dimension(all))
@@ -137,7 +164,8 @@ export function randomCase(seed: number): Case {
     if (draw(0, 5) === 0 && points > 0) {
       // a run-time index, kept in the table by a guard
       const rows = draw(1, 5)
-      const positions = draw(0, 1) === 0 ? push({ k: 'index', index: mod(index, rows), dtype: 'i32' }) : loadFrom('i32')
+      const positions =
+        draw(0, 1) === 0 ? push({ k: 'index', index: mod(index, rows), dtype: 'i32' }) : loadFrom('i32')
       buffers.push({ dtype, size: rows, access: 'read' })
       data.push(randomData(draw, dtype, rows, wild))
       const g = { index: value(positions), lo: 0, hi: rows }
@@ -185,7 +213,10 @@ export function randomCase(seed: number): Case {
     let index = constant(0)
     let size = 1
     for (const i of order.reverse()) {
-      index = add(index, scale(draw(0, 4) === 0 ? addConst(scale(at(i), -1), Math.max(0, axes[i].extent - 1)) : at(i), size))
+      index = add(
+        index,
+        scale(draw(0, 4) === 0 ? addConst(scale(at(i), -1), Math.max(0, axes[i].extent - 1)) : at(i), size),
+      )
       size *= axes[i].extent
     }
     buffers.push({ dtype, size: Math.max(1, size), access: 'write' })
@@ -201,12 +232,19 @@ export function randomCase(seed: number): Case {
       buffers.push({ dtype: body[v].dtype, size: rows, access: 'add' })
       data.push(makeData(body[v].dtype, rows))
       const index = value(where)
-      stores.push({ buffer: buffers.length - 1, index, value: v, mode: 'add', guard: [{ index, lo: 0, hi: rows }] })
+      stores.push({
+        buffer: buffers.length - 1,
+        index,
+        value: v,
+        mode: 'add',
+        guard: [{ index, lo: 0, hi: rows }],
+      })
     }
   } else if (reduce.length === 0) {
     for (let i = draw(1, 2); i > 0; i--) {
       const v = draw(0, 1) === 0 ? body.length - 1 : pick(body.map((_, id) => id))
-      const guard: Condition[] = draw(0, 5) === 0 && all.length ? [{ index: at(pick(all)), lo: 1, hi: 3 }] : []
+      const guard: Condition[] =
+        draw(0, 5) === 0 && all.length ? [{ index: at(pick(all)), lo: 1, hi: 3 }] : []
       stores.push({ ...output(parallel, body[v].dtype), value: v, mode: 'set', guard })
     }
   } else {

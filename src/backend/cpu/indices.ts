@@ -3,6 +3,7 @@
  * where it is fixed. In: affine expressions, the places of the axes; out: locals and constant offsets.
  */
 import { type Affine, type Atom, bounds, type Condition, coefficient, show } from '../affine.ts'
+import { axesOf, axesOfGuard } from '../depend.ts'
 import { type Emitter, memo } from './emit.ts'
 import { LANES } from './nest.ts'
 import { putInts } from './ops.ts'
@@ -37,18 +38,6 @@ export interface Sum {
   readonly local: number | null
   readonly offset: number
 }
-
-/** The axes in an expression, those of its run-time values included. */
-export function axesOf(a: Affine, dependsOn: (id: number) => number): number {
-  let mask = 0
-  for (const { atom } of a.terms) {
-    if (atom.k === 'axis') mask |= 1 << atom.axis
-    else mask |= atom.k === 'value' ? dependsOn(atom.value) : axesOf(atom.of, dependsOn)
-  }
-  return mask
-}
-export const axesOfGuard = (g: readonly Condition[], dependsOn: (id: number) => number): number =>
-  g.reduce((mask, c) => mask | axesOf(c.index, dependsOn), 0)
 
 const addLocals = (c: IndexContext, level: number, a: number, b: number): number =>
   memo(c.emitter, level, `${a}+${b}`, 'i32', code => {

@@ -4,10 +4,11 @@
  * not divide end with an overlapping tile (results are computed twice, equal); reduce axes with a masked one.
  */
 import { type Affine, add, axis, constant, scale } from '../affine.ts'
+import { axesOfGuard } from '../depend.ts'
 import { instructions, type Kernel, type Schedule, type Store } from '../kernel.ts'
 import { append, emitter, inScope, memo, newLocal, putLoop } from './emit.ts'
 import { type Fold, isArg, putFinish, putFlush, putUpdate, startFold } from './fold.ts'
-import { address, axesOfGuard, index, indexVector, insideElement, laneStride, type Shift } from './indices.ts'
+import { address, index, indexVector, insideElement, laneStride, type Shift } from './indices.ts'
 import { LANES, type Loop, makeNest, type Nest, type Segment, segments, step } from './nest.ts'
 import { putInts, putLane, putScalar, putVector, registerOf } from './ops.ts'
 import { align, bytesOf, load, makeValues, type Values } from './values.ts'
@@ -120,7 +121,11 @@ function positions(axes: number, loops: readonly { axis: number; lanes: number; 
 /** What happens at one tile of the parallel axes: the reduce loops, then the epilogue and the stores. */
 function atPoint(c: Values, nest: Nest): void {
   const { kernel, emitter: e } = c
-  const points = positions(kernel.axes.length, nest.parallel)
+  // larger tiles outside: what the inner positions share stays in few registers
+  const points = positions(
+    kernel.axes.length,
+    [...nest.parallel].sort((a, b) => b.tile - a.tile),
+  )
   const reduceVector = nest.reduce.find(l => l.lanes > 1)
   const head = innermost(c).head
   const folds = kernel.accumulators.map(a =>

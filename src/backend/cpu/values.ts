@@ -4,12 +4,11 @@
  * vector axis is four lanes, any other one element.
  */
 import type { DType } from '../../dsl/dtype.ts'
+import { axesOfGuard, dependencies } from '../depend.ts'
 import { type Instr, instructions, type Kernel } from '../kernel.ts'
 import { append, type Emitter, memo, newLocal } from './emit.ts'
 import {
   address,
-  axesOf,
-  axesOfGuard,
   type IndexContext,
   index,
   indexVector,
@@ -55,9 +54,6 @@ export interface Values extends IndexContext {
   readonly packed: Map<number, Packed>
 }
 
-/** Bit of the results of accumulators in the masks of axes: they stand after the reduce loops. */
-export const AFTER = 1 << 30
-
 export const load = (dtype: DType): string => `${registerOf(dtype)}.load`
 export const bytesOf = (dtype: DType): number => (dtype === 'f64' ? 8 : 4)
 export const align = (dtype: DType): number => (dtype === 'f64' ? 3 : 2)
@@ -71,7 +67,7 @@ export function makeValues(
   tiled: number,
 ): Values {
   const all = instructions(kernel)
-  const masks = dependencies(kernel, all)
+  const masks = dependencies(kernel)
   const places: Place[] = kernel.axes.map(() => ({ local: null, base: 0, level: 0 }))
   const after: Place = { local: null, base: 0, level: 0 }
   places[30] = after
@@ -137,36 +133,6 @@ export function makeValues(
     },
   }
   return c
-}
-
-/** The axes on which every instruction depends, as bits. */
-function dependencies(kernel: Kernel, all: readonly Instr[]): number[] {
-  const masks: number[] = []
-  const of = (id: number) => masks[id]
-  const parallel = kernel.axes.reduce((m, a, i) => (a.kind === 'parallel' && a.extent > 1 ? m | (1 << i) : m), 0)
-  for (const x of all) {
-    switch (x.k) {
-      case 'lit':
-        masks.push(0)
-        break
-      case 'index':
-        masks.push(axesOf(x.index, of))
-        break
-      case 'inside':
-        masks.push(axesOfGuard(x.guard, of))
-        break
-      case 'load':
-        masks.push(axesOf(x.index, of) | axesOfGuard(x.guard, of))
-        break
-      case 'scalar':
-        masks.push(x.args.reduce((m, a) => m | masks[a], 0))
-        break
-      case 'acc':
-        masks.push(parallel | AFTER)
-        break
-    }
-  }
-  return masks
 }
 
 function accumulated(c: Values, accumulator: number, at: Shift): number {

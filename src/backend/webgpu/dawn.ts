@@ -168,8 +168,13 @@ const findIn = async (source: Source, options: AdapterOptions): Promise<OpenAdap
     powerPreference: 'high-performance',
     forceFallbackAdapter: options.software === true,
   })
-  if (!adapter) return 'has no such adapter'
+  if (!adapter) return options.software ? 'has no software adapter' : 'has no adapter'
   const info = infoOf(adapter, source)
+  if (info.software && needle === undefined && options.software !== true) {
+    // Dawn sorts a virtual machine's GPU, whose kind it does not know, behind software ones.
+    const real = (await namesIn(source)).find(name => !SOFTWARE.test(name))
+    if (real !== undefined) return findIn(source, { ...options, adapter: real })
+  }
   return options.software === undefined || options.software === info.software
     ? { adapter, info }
     : `has ${info.name}, which is ${info.software ? 'software' : 'no software adapter'}`

@@ -136,6 +136,7 @@ interface ArgOp<Op extends string> {
     x: Tensor<S> & AxesCheck<Op, S, Option<O, 'axis', undefined>>,
     options: O,
   ): Tensor<Reduced<S, Option<O, 'axis', undefined>, Option<O, 'keepdims', false>>, 'i32'>
+  (): (x: Tensor) => Tensor<readonly [], 'i32'>
   (x: Tensor): Tensor<readonly [], 'i32'>
 }
 const argReduction = <Op extends 'argmax' | 'argmin'>(op: Op) =>
@@ -166,6 +167,7 @@ interface LogicalOp<Op extends string, Out extends DType> {
     x: Tensor<S> & AxesCheck<Op, S, Option<O, 'axes', undefined>>,
     options: O,
   ): Tensor<Reduced<S, Option<O, 'axes', undefined>, Option<O, 'keepdims', false>>, Out>
+  (): (x: Tensor) => Tensor<readonly [], Out>
   (x: Tensor): Tensor<readonly [], Out>
 }
 const counting = <Op extends string, Out extends DType>(

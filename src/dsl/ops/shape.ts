@@ -7,50 +7,36 @@ import type { DType } from '../dtype.ts'
 import { dual, withData } from '../dual.ts'
 import { range, type Shape, showType, size } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
-import type { Mul } from '../types/arithmetic.ts'
-import type {
-  Axes,
-  AxesCheck,
-  Concat,
-  ConcatCheck,
-  ExtentAt,
-  Inserted,
-  ListDType,
-  Option,
-  PermuteCheck,
-  Permuted,
-  Reduced,
-  Squeezed,
-  Stacked,
-  Swapped,
-  WithExtent,
-} from '../types/axes.ts'
-import type { None } from '../types/broadcast.ts'
-import type {
-  BroadcastToCheck,
-  Flattened,
-  Padded,
-  ReshapeCheck,
-  Reshaped,
-  Shuffled,
-  Sliced,
-  SliceOptions,
-  SplitParts,
-  SplitSizes,
-  Tiled,
-  Widths,
-} from '../types/extents.ts'
+import type { Axes, Swapped } from '../types/axes.ts'
+import type { SliceOptions } from '../types/extents.ts'
 import { mismatch } from '../types/mismatch.ts'
+import type {
+  BroadcastTo,
+  ConcatOp,
+  Flatten,
+  Flip,
+  JoinOptions,
+  Pad,
+  PadOptions,
+  Permute,
+  PixelShuffle,
+  Repeat,
+  RepeatOptions,
+  Reshape,
+  Roll,
+  RollOptions,
+  Slice,
+  Split,
+  SplitOptions,
+  Squeeze,
+  StackOp,
+  Tile,
+  Triangle,
+  Unsqueeze,
+} from '../types/shaping.ts'
 
-interface Reshape {
-  <const T extends Shape>(
-    shape: T,
-  ): <S extends Shape, D extends DType>(x: Tensor<S, D> & ReshapeCheck<S, T>) => Tensor<Reshaped<S, T>, D>
-  <S extends Shape, D extends DType, const T extends Shape>(
-    x: Tensor<S, D> & ReshapeCheck<S, T>,
-    shape: T,
-  ): Tensor<Reshaped<S, T>, D>
-}
+export type { JoinOptions, PadOptions, RepeatOptions, RollOptions, SliceOptions, SplitOptions }
+
 /**
  * The same elements, row by row, in another shape; one extent may be -1 and is computed.
  * @throws ShapeError if the numbers of elements differ
@@ -69,15 +55,6 @@ export const reshape = dual<Reshape>(withData, (x: Tensor, shape: Shape) => {
   return b.reshape(x, shape)
 })
 
-interface Permute {
-  <const O extends Shape>(
-    order: O,
-  ): <S extends Shape, D extends DType>(x: Tensor<S, D> & PermuteCheck<S, O>) => Tensor<Permuted<S, O>, D>
-  <S extends Shape, D extends DType, const O extends Shape>(
-    x: Tensor<S, D> & PermuteCheck<S, O>,
-    order: O,
-  ): Tensor<Permuted<S, O>, D>
-}
 /**
  * The axes in another order: axis i of the result is axis `order[i]` of x.
  * @throws ShapeError if the order is no permutation of the axes
@@ -85,33 +62,18 @@ interface Permute {
  */
 export const permute = dual<Permute>(withData, (x: Tensor, order: Shape) => b.permute(x, order))
 
-interface Transpose extends Permute {
-  <S extends Shape, D extends DType>(x: Tensor<S, D>): Tensor<Swapped<S>, D>
-}
 /**
- * The last two axes exchanged, or the axes in the order given.
- * @throws ShapeError if there are fewer than two axes, or as `permute`
+ * The last two axes exchanged; for another order use `permute`.
+ * @throws ShapeError if there are fewer than two axes
  * @example pipe(x, transpose)
  */
-export const transpose = dual<Transpose>(withData, (x: Tensor, order?: Shape) => {
+export const transpose = <S extends Shape, D extends DType>(x: Tensor<S, D>): Tensor<Swapped<S>, D> => {
   const rank = x.shape.length
-  if (order !== undefined) return b.permute(x, order)
   if (rank < 2) mismatch('transpose', 'needs at least two axes', [`x  ${showType(x)}`])
-  return b.permute(x, [...range(rank - 2), rank - 1, rank - 2])
-})
-
-interface Flatten {
-  <const O extends { readonly from?: number }>(
-    options: O,
-  ): <S extends Shape, D extends DType>(
-    x: Tensor<S, D>,
-  ) => Tensor<Flattened<S, Option<O, 'from', 0> & number>, D>
-  <S extends Shape, D extends DType, const O extends { readonly from?: number }>(
-    x: Tensor<S, D>,
-    options: O,
-  ): Tensor<Flattened<S, Option<O, 'from', 0> & number>, D>
-  <S extends Shape, D extends DType>(x: Tensor<S, D>): Tensor<Flattened<S, 0>, D>
+  // The rule is `Swapped`; the untyped language does not say so.
+  return b.permute(x, [...range(rank - 2), rank - 1, rank - 2]) as Tensor<Swapped<S>, D>
 }
+
 /**
  * The axes from `from` on (0 by default) as one.
  * @throws ShapeError if there is no such axis
@@ -122,18 +84,6 @@ export const flatten = dual<Flatten>(withData, (x: Tensor, { from = 0 }: { reado
   return b.reshape(x, [...x.shape.slice(0, first), size(x.shape.slice(first))])
 })
 
-interface Squeeze {
-  <const A extends Axes>(
-    axes: A,
-  ): <S extends Shape, D extends DType>(
-    x: Tensor<S, D> & AxesCheck<'squeeze', S, A>,
-  ) => Tensor<Reduced<S, A, false>, D>
-  <S extends Shape, D extends DType, const A extends Axes>(
-    x: Tensor<S, D> & AxesCheck<'squeeze', S, A>,
-    axes: A,
-  ): Tensor<Reduced<S, A, false>, D>
-  <S extends Shape, D extends DType>(x: Tensor<S, D>): Tensor<Squeezed<S>, D>
-}
 /**
  * Drops axes of extent 1: those given, or all.
  * @throws ShapeError if an axis that is given has another extent
@@ -153,15 +103,6 @@ export const squeeze = dual<Squeeze>(withData, (x: Tensor, axes?: Axes) => {
   )
 })
 
-interface Unsqueeze {
-  <const A extends number>(
-    axis: A,
-  ): <S extends Shape, D extends DType>(x: Tensor<S, D>) => Tensor<Inserted<S, A, 1>, D>
-  <S extends Shape, D extends DType, const A extends number>(
-    x: Tensor<S, D>,
-    axis: A,
-  ): Tensor<Inserted<S, A, 1>, D>
-}
 /**
  * A new axis of extent 1 at a position of the result; -1 appends it.
  * @throws ShapeError if the result has no such position
@@ -174,15 +115,6 @@ export const unsqueeze = dual<Unsqueeze>(withData, (x: Tensor, axis: number) => 
 /** NumPy's name of `unsqueeze`. @example expandDims(x, 0) */
 export const expandDims = unsqueeze
 
-interface BroadcastTo {
-  <const T extends Shape>(
-    shape: T,
-  ): <S extends Shape, D extends DType>(x: Tensor<S, D> & BroadcastToCheck<S, T>) => Tensor<T, D>
-  <S extends Shape, D extends DType, const T extends Shape>(
-    x: Tensor<S, D> & BroadcastToCheck<S, T>,
-    shape: T,
-  ): Tensor<T, D>
-}
 /**
  * Repeats x to a shape: aligned at the last axis, extents of 1 repeat.
  * @throws ShapeError if another extent differs
@@ -190,24 +122,8 @@ interface BroadcastTo {
  */
 export const broadcastTo = dual<BroadcastTo>(withData, (x: Tensor, shape: Shape) => b.broadcastTo(x, shape))
 
-/** Which axis tensors are joined along. */
-export interface JoinOptions {
-  /** 0 by default. */
-  readonly axis?: number
-}
 const withList = (args: readonly unknown[]): boolean => Array.isArray(args[0])
 
-interface ConcatOp {
-  <const O extends JoinOptions>(
-    options: O,
-  ): <const T extends readonly Tensor[]>(
-    xs: T & ConcatCheck<T, Option<O, 'axis', 0> & number>,
-  ) => Tensor<Concat<T, Option<O, 'axis', 0> & number>, ListDType<T>>
-  <const T extends readonly Tensor[], const O extends JoinOptions = None>(
-    xs: T & ConcatCheck<T, Option<O, 'axis', 0> & number>,
-    options?: O,
-  ): Tensor<Concat<T, Option<O, 'axis', 0> & number>, ListDType<T>>
-}
 /**
  * Tensors one after the other along an axis.
  * @throws ShapeError if they differ elsewhere or in dtype
@@ -217,17 +133,6 @@ export const concat = dual<ConcatOp>(withList, (xs: readonly Tensor[], { axis = 
   b.concat(xs, axis),
 )
 
-interface StackOp {
-  <const O extends JoinOptions>(
-    options: O,
-  ): <const T extends readonly Tensor[]>(
-    xs: T,
-  ) => Tensor<Stacked<T, Option<O, 'axis', 0> & number>, ListDType<T>>
-  <const T extends readonly Tensor[], const O extends JoinOptions = None>(
-    xs: T,
-    options?: O,
-  ): Tensor<Stacked<T, Option<O, 'axis', 0> & number>, ListDType<T>>
-}
 /**
  * Tensors of one type along a new axis, at a position of the result.
  * @throws ShapeError if their types differ
@@ -244,15 +149,6 @@ export const stack = dual<StackOp>(withList, (xs: readonly Tensor[], { axis = 0 
   )
 })
 
-interface Slice {
-  <const O extends SliceOptions>(
-    options: O,
-  ): <S extends Shape, D extends DType>(x: Tensor<S, D>) => Tensor<Sliced<S, O>, D>
-  <S extends Shape, D extends DType, const O extends SliceOptions>(
-    x: Tensor<S, D>,
-    options: O,
-  ): Tensor<Sliced<S, O>, D>
-}
 /**
  * A part of each axis, from `starts` to before `stops`, as Python's slices: negative positions count from the
  * end, positions beyond it are clamped.
@@ -281,25 +177,6 @@ export const slice = dual<Slice>(
   },
 )
 
-/** How `split` cuts: into `parts` equal ones, or into `sizes`. */
-export type SplitOptions = { readonly axis?: number } & (
-  | { readonly sizes: readonly number[] }
-  | { readonly parts: number }
-)
-type SplitOf<S extends Shape, D extends DType, O> = O extends { readonly sizes: infer N extends Shape }
-  ? SplitSizes<S, D, Option<O, 'axis', 0> & number, N>
-  : O extends { readonly parts: infer P extends number }
-    ? SplitParts<S, D, Option<O, 'axis', 0> & number, P>
-    : readonly Tensor<Shape, D>[]
-interface Split {
-  <const O extends SplitOptions>(
-    options: O,
-  ): <S extends Shape, D extends DType>(x: Tensor<S, D>) => SplitOf<S, D, O>
-  <S extends Shape, D extends DType, const O extends SplitOptions>(
-    x: Tensor<S, D>,
-    options: O,
-  ): SplitOf<S, D, O>
-}
 /**
  * Cuts an axis (0 by default) into pieces; `concat` puts them together again.
  * @throws ShapeError if the sizes do not add up to the extent, or the parts do not divide it
@@ -319,24 +196,6 @@ export const split = dual<Split>(withData, (x: Tensor, options: SplitOptions) =>
   })
 })
 
-/** How `pad` extends a tensor. */
-export interface PadOptions {
-  /** [before, after] per axis. */
-  readonly widths: Widths
-  /** `constant` (default): `value`; `edge`: the border repeats; `reflect`: mirrored at the border, without it. */
-  readonly mode?: 'constant' | 'edge' | 'reflect'
-  /** 0 by default. */
-  readonly value?: number
-}
-interface Pad {
-  <const O extends PadOptions>(
-    options: O,
-  ): <S extends Shape, D extends DType>(x: Tensor<S, D>) => Tensor<Padded<S, O['widths']>, D>
-  <S extends Shape, D extends DType, const O extends PadOptions>(
-    x: Tensor<S, D>,
-    options: O,
-  ): Tensor<Padded<S, O['widths']>, D>
-}
 /**
  * Extends the axes. In the mode `constant` a negative width crops.
  * @throws ShapeError if there is not one pair per axis, or a reflection is wider than the axis
@@ -374,29 +233,11 @@ export const pad = dual<Pad>(withData, (x: Tensor, { widths, mode = 'constant', 
   }, x)
 })
 
-interface Flip {
-  <const A extends Axes>(
-    axes: A,
-  ): <S extends Shape, D extends DType>(x: Tensor<S, D> & AxesCheck<'flip', S, A>) => Tensor<S, D>
-  <S extends Shape, D extends DType, const A extends Axes>(
-    x: Tensor<S, D> & AxesCheck<'flip', S, A>,
-    axes: A,
-  ): Tensor<S, D>
-}
 /** Axes backwards. @throws ShapeError if an axis is missing @example flip(images, -1) // left and right */
 export const flip = dual<Flip>(withData, (x: Tensor, axes: Axes) =>
   b.flip(x, b.normalAxes('flip', axes, x.shape.length)),
 )
 
-/** How far `roll` moves, and along which axis. */
-export interface RollOptions {
-  readonly shift: number
-  readonly axis: number
-}
-interface Roll {
-  (options: RollOptions): <S extends Shape, D extends DType>(x: Tensor<S, D>) => Tensor<S, D>
-  <S extends Shape, D extends DType>(x: Tensor<S, D>, options: RollOptions): Tensor<S, D>
-}
 /** Moves elements along an axis, those that leave come in again. @throws ShapeError if the axis is missing @example roll(x, { shift: 1, axis: 0 }) */
 export const roll = dual<Roll>(withData, (x: Tensor, { shift, axis }: RollOptions) => {
   const [a] = b.normalAxes('roll', axis, x.shape.length)
@@ -405,15 +246,6 @@ export const roll = dual<Roll>(withData, (x: Tensor, { shift, axis }: RollOption
   return cut === 0 ? x : b.concat([b.sliceAxis(x, a, cut, n), b.sliceAxis(x, a, 0, cut)], a)
 })
 
-interface Tile {
-  <const R extends Shape>(
-    repeats: R,
-  ): <S extends Shape, D extends DType>(x: Tensor<S, D>) => Tensor<Tiled<S, R>, D>
-  <S extends Shape, D extends DType, const R extends Shape>(
-    x: Tensor<S, D>,
-    repeats: R,
-  ): Tensor<Tiled<S, R>, D>
-}
 /** The whole tensor several times along each axis; aligned at the last axis. @example tile(x, [2, 3]) // [a, b] to [2 a, 3 b] */
 export const tile = dual<Tile>(withData, (x: Tensor, repeats: Shape) => {
   const rank = Math.max(x.shape.length, repeats.length)
@@ -432,22 +264,6 @@ export const tile = dual<Tile>(withData, (x: Tensor, repeats: Shape) => {
   )
 })
 
-/** How often `repeat` repeats, and along which axis. */
-export interface RepeatOptions {
-  readonly times: number
-  readonly axis: number
-}
-interface Repeat {
-  <const O extends RepeatOptions>(
-    options: O,
-  ): <S extends Shape, D extends DType>(
-    x: Tensor<S, D>,
-  ) => Tensor<WithExtent<S, O['axis'], Mul<ExtentAt<S, O['axis']>, O['times']>>, D>
-  <S extends Shape, D extends DType, const O extends RepeatOptions>(
-    x: Tensor<S, D>,
-    options: O,
-  ): Tensor<WithExtent<S, O['axis'], Mul<ExtentAt<S, O['axis']>, O['times']>>, D>
-}
 /** Each element several times in a row, as NumPy's repeat. @throws ShapeError if the axis is missing @example repeat(x, { times: 2, axis: -1 }) */
 export const repeat = dual<Repeat>(withData, (x: Tensor, { times, axis }: RepeatOptions) => {
   const [a] = b.normalAxes('repeat', axis, x.shape.length)
@@ -459,10 +275,6 @@ export const repeat = dual<Repeat>(withData, (x: Tensor, { times, axis }: Repeat
   )
 })
 
-interface Triangle {
-  (diagonal: number): <S extends Shape, D extends DType>(x: Tensor<S, D>) => Tensor<S, D>
-  <S extends Shape, D extends DType>(x: Tensor<S, D>, diagonal?: number): Tensor<S, D>
-}
 const triangle = (op: string, keep: (row: Tensor, column: Tensor, diagonal: number) => Tensor) =>
   dual<Triangle>(withData, (x: Tensor, diagonal = 0) => {
     const rank = x.shape.length
@@ -477,15 +289,6 @@ export const tril = triangle('tril', (row, column, diagonal) => b.lessEqual(colu
 /** The last two axes' upper triangle, zeros below `diagonal`. @throws ShapeError below rank 2 @example triu(x, 1) */
 export const triu = triangle('triu', (row, column, diagonal) => b.lessEqual(b.add(row, diagonal), column))
 
-interface PixelShuffle {
-  <const R extends number>(
-    factor: R,
-  ): <S extends Shape, D extends DType>(x: Tensor<S, D>) => Tensor<Shuffled<S, R>, D>
-  <S extends Shape, D extends DType, const R extends number>(
-    x: Tensor<S, D>,
-    factor: R,
-  ): Tensor<Shuffled<S, R>, D>
-}
 /**
  * Channels to pixels: [batch, c r^2, height, width] to [batch, c, height r, width r].
  * @throws ShapeError if r^2 does not divide the channels

@@ -98,6 +98,7 @@ export interface ReduceOp<Op extends string, Options extends ReduceOptions = Red
     x: Tensor<S, D> & AxesCheck<Op, S, Option<O, 'axes', undefined>>,
     options: O,
   ): Tensor<Reduced<S, Option<O, 'axes', undefined>, Option<O, 'keepdims', false>>, D>
+  (): <D extends DType>(x: Tensor<Shape, D>) => Tensor<readonly [], D>
   <D extends DType>(x: Tensor<Shape, D>): Tensor<readonly [], D>
 }
 

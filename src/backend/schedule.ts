@@ -1,0 +1,222 @@
+/**
+ * Kernel -> Schedule: which axis the lanes run over and how many results are kept in registers, by the least
+ * estimated cost of the innermost body per point. Schedules change speed, never results.
+ */
+import { type Affine, coefficient } from './affine.ts'
+import { axesOf, axesOfGuard, dependencies } from './depend.ts'
+import { type Instr, instructions, type Kernel, type Schedule } from './kernel.ts'
+
+/** What a target offers: lanes of a vector, and accumulators that stay in its registers. */
+export interface Target {
+  readonly lanes: number
+  readonly accumulators: number
+}
+
+/** WebAssembly SIMD: 16 registers, of which more than 8 accumulators spill. */
+export const cpuTarget: Target = { lanes: 4, accumulators: 8 }
+
+/** WGSL: scalar code. A software adapter runs it on few cores with large caches, a GPU needs many invocations. */
+export const webgpuTarget = (info: { readonly software: boolean }): Target => ({
+  lanes: 1,
+  accumulators: info.software ? 32 : 16,
+})
+
+/** Instructions that an unrolled innermost body may have. */
+const UNROLLED = 220
+/** Bodies beyond this are not tiled: their own parallelism is enough. */
+const TILED_BODY = 24
+
+/**
+ * Chooses a schedule.
+ * @example renderKernel(kernel, schedule(kernel, cpuTarget), 'k0')
+ */
+export function schedule(kernel: Kernel, target: Target): Schedule {
+  const facts = look(kernel)
+  let best: Schedule = { vector: null, tiles: [] }
+  let least = Infinity
+  for (const s of candidates(facts, target)) {
+    const c = cost(facts, s, target)
+    // a larger tile must pay
+    if (c < least * 0.999) {
+      least = c
+      best = s
+    }
+  }
+  return { vector: best.vector, tiles: [...best.tiles, ...unrolling(facts, best)] }
+}
+
+/** What the cost of a kernel depends on. */
+interface Facts {
+  readonly kernel: Kernel
+  readonly all: readonly Instr[]
+  /** Axes of every instruction. */
+  readonly masks: readonly number[]
+  /** Axes of reduce loops. */
+  readonly reduce: number
+  readonly reduceSize: number
+  /** The innermost loop's axis where nothing is reduced. */
+  readonly last: number
+  /** Instructions inside the reduce loops (of a map: all). */
+  readonly inner: readonly number[]
+}
+
+function look(kernel: Kernel): Facts {
+  const masks = dependencies(kernel)
+  const all = instructions(kernel)
+  let reduce = 0
+  let reduceSize = 1
+  for (const [i, a] of kernel.axes.entries()) {
+    if (a.kind !== 'reduce' || a.extent <= 1) continue
+    reduce |= 1 << i
+    reduceSize *= a.extent
+  }
+  const last = kernel.axes.findLastIndex(a => a.kind === 'parallel' && a.extent > 1)
+  const inner = all.flatMap((_, i) => (reduce === 0 || masks[i] & reduce ? [i] : []))
+  return { kernel, all, masks, reduce, reduceSize, last, inner }
+}
+
+function* candidates(f: Facts, target: Target): Generator<Schedule> {
+  const { axes } = f.kernel
+  const vectors = [null, ...(target.lanes > 1 ? axes.keys() : [])].filter(
+    v => v === null || axes[v].extent >= target.lanes,
+  )
+  const tileable = f.reduce !== 0 && f.kernel.accumulators.length > 0 && f.inner.length <= TILED_BODY
+  const limit = target.accumulators / Math.max(1, f.kernel.accumulators.length)
+  // an axis is worth a tile where some value inside does not depend on it, and is shared
+  const shared = axes.flatMap((a, i) =>
+    a.kind === 'parallel' && a.extent > 1 && f.inner.some(id => f.all[id].k === 'load' && !(f.masks[id] & (1 << i)))
+      ? [i]
+      : [],
+  )
+  for (const vector of vectors) {
+    const simple = f.reduce === 0 && f.all.length <= 8 ? [1, 4] : [1]
+    for (const v of vector === null ? [1] : tileable ? [1, 2, 4] : simple) {
+      if (vector !== null && v > 1 && axes[vector].extent < v * target.lanes) continue
+      const own = vector !== null && v > 1 ? [{ axis: vector, size: v }] : []
+      yield { vector, tiles: own }
+      if (!tileable) continue
+      for (const a of shared) {
+        if (a === vector) continue
+        for (const x of [2, 3, 4, 6, 8]) {
+          if (x * v > limit || x > axes[a].extent) continue
+          yield { vector, tiles: [...own, { axis: a, size: x }] }
+          for (const b of shared) {
+            if (b <= a || b === vector) continue
+            for (const y of [2, 3, 4])
+              if (x * y * v <= limit && y <= axes[b].extent)
+                yield { vector, tiles: [...own, { axis: a, size: x }, { axis: b, size: y }] }
+          }
+        }
+      }
+    }
+  }
+}
+
+/** Instructions a point of the kernel, about; infinite where the schedule is not allowed. */
+function cost(f: Facts, s: Schedule, target: Target): number {
+  const { kernel, masks } = f
+  const size = (axis: number) => s.tiles.find(t => t.axis === axis)?.size ?? 1
+  const copies = (mask: number) => s.tiles.reduce((n, t) => (mask & (1 << t.axis) ? n * t.size : n), 1)
+  const bit = s.vector === null ? 0 : 1 << s.vector
+  const reduced = (bit & f.reduce) !== 0
+  let inside = 0
+  let outside = 0
+  for (const [id, x] of f.all.entries()) {
+    const c = copies(masks[id]) * instructionCost(f, x, masks[id], s.vector)
+    if (f.reduce !== 0 && !(masks[id] & f.reduce)) outside += c
+    else inside += f.reduce === 0 && f.last >= 0 && !(masks[id] & (1 << f.last)) ? c / 8 : c
+  }
+  const results = s.tiles.reduce((n, t) => n * t.size, 1)
+  const updates = kernel.accumulators.reduce((n, a) => n + (a.how.startsWith('arg') ? 8 : 1) * results, 0)
+  for (const st of kernel.stores) {
+    const lanes = bit !== 0 && !reduced
+    const contiguous = laneStep(f, st.index, s.vector) === 1 && !(axesOfGuard(st.guard, id => masks[id]) & bit)
+    outside += results * (lanes && !contiguous ? 8 : 1)
+  }
+  if (reduced) outside += 12 * results
+  // one chain of additions has a latency of about 8 instructions
+  const chain = kernel.accumulators.length > 0 && f.reduce !== 0 ? 8 : 0
+  const perStep = Math.max(chain, inside + updates) + 2
+  const lanes = bit !== 0 ? target.lanes : 1
+  const width = (axis: number) => size(axis) * (axis === s.vector ? target.lanes : 1)
+  const waste = kernel.axes.reduce((n, a, i) => {
+    if (a.kind === 'reduce' || a.extent === 0) return n
+    return (n * Math.ceil(a.extent / width(i)) * width(i)) / a.extent
+  }, 1)
+  const points = results * lanes
+  // neighbouring vectors of one row share cache lines
+  const apart = s.tiles.some(t => t.axis !== s.vector) && s.tiles.every(t => t.axis !== s.vector) ? 1.02 : 1
+  if (f.reduce === 0) return ((perStep + outside) / points) * waste
+  return (perStep / points + (outside + 4) / (points * f.reduceSize)) * waste * apart
+}
+
+function instructionCost(f: Facts, x: Instr, mask: number, vector: number | null): number {
+  const bit = vector === null ? 0 : 1 << vector
+  const lanes = (mask & bit) !== 0
+  switch (x.k) {
+    case 'lit':
+    case 'acc':
+      return 0
+    case 'index':
+      return indexCost(f, x.index, vector)
+    case 'inside':
+      return x.guard.reduce((n, c) => n + 3 + indexCost(f, c.index, vector), 0)
+    case 'load': {
+      const guard = x.guard.reduce((n, c) => n + 3 + indexCost(f, c.index, vector), 0)
+      const step = laneStep(f, x.index, vector)
+      const access = !lanes || step === 1 ? 1 : step === -1 || step === 0 ? 2 : 8
+      return access + guard + (step === null || !lanes ? indexCost(f, x.index, vector) : 0)
+    }
+    case 'scalar': {
+      const integer = x.dtype === 'i32' || x.dtype === 'u32'
+      const division = x.fn === 'rem' || (x.fn === 'div' && integer)
+      if (division) return lanes ? 60 : 15
+      return x.fn === 'div' || x.fn === 'sqrt' ? 4 : 1
+    }
+  }
+}
+
+/** Quotients cost; those of the lanes cost four times. */
+function indexCost(f: Facts, a: Affine, vector: number | null): number {
+  let n = 0
+  const bit = vector === null ? 0 : 1 << vector
+  for (const { atom } of a.terms) {
+    const lanes = axesOf({ terms: [{ atom, coef: 1 }], offset: 0 }, id => f.masks[id]) & bit ? 4 : 1
+    if (atom.k === 'div' || atom.k === 'mod') n += 3 * lanes + indexCost(f, atom.of, vector)
+    else if (atom.k === 'value') n += 2 * lanes
+  }
+  return n
+}
+
+/** How far apart neighbouring lanes are, or null where that varies. */
+function laneStep(f: Facts, a: Affine, vector: number | null): number | null {
+  if (vector === null) return 0
+  const varies = a.terms.some(
+    ({ atom }) => atom.k === 'value' && (f.masks[atom.value] & (1 << vector)) !== 0,
+  )
+  return varies ? null : coefficient(a, vector)
+}
+
+/** Small reduce axes whole, or else a few steps of the last one. */
+function unrolling(f: Facts, s: Schedule): { axis: number; size: number }[] {
+  const tiles = s.tiles.reduce((n, t) => n * t.size, 1)
+  const perStep = f.inner.reduce(
+    (n, id) => n + s.tiles.reduce((m, t) => (f.masks[id] & (1 << t.axis) ? m * t.size : m), 1),
+    tiles * f.kernel.accumulators.length,
+  )
+  if (f.reduce === 0 || perStep === 0) return []
+  const free = f.kernel.axes.flatMap((a, i) =>
+    a.kind === 'reduce' && a.extent > 1 && i !== s.vector ? [{ axis: i, size: a.extent }] : [],
+  )
+  const whole: { axis: number; size: number }[] = []
+  let n = perStep
+  for (const a of [...free].reverse()) {
+    if (a.size > 8 || n * a.size > UNROLLED) continue
+    n *= a.size
+    whole.push(a)
+  }
+  const last = free[free.length - 1]
+  if (whole.length > 0 || last === undefined || s.vector === last.axis) return whole
+  const steps = [4, 2].find(x => perStep * x <= UNROLLED / 2 && x <= last.size)
+  return steps === undefined ? [] : [{ axis: last.axis, size: steps }]
+}

@@ -5,11 +5,12 @@
 import * as b from '../dsl/build.ts'
 import { isFloat } from '../dsl/dtype.ts'
 import { GradientError } from '../dsl/errors.ts'
-import { equations, rebind, substitute } from '../dsl/graph.ts'
+import { equations, rebind } from '../dsl/graph.ts'
 import type { Op } from '../dsl/prim.ts'
 import { type ScalarRecord, scalars } from '../dsl/scalar.ts'
-import { range, showType } from '../dsl/shape.ts'
+import { range } from '../dsl/shape.ts'
 import { atScope, type Eqn, results, type Tensor } from '../dsl/tensor.ts'
+import type { Walks } from './control.ts'
 import { type Rule, type Rules, rules as standardRules } from './vjp.ts'
 
 const ruleOf = (rules: Rules, e: Eqn): Rule<Op> => rules[e.op] as unknown as Rule<Op>
@@ -107,6 +108,11 @@ export function pullback(
   })
 }
 
+const walksOf = (rules: Rules): Walks => ({
+  pullback: (ys, xs, dys, names) => pullback(ys, xs, dys, names, rules),
+  pushforward: (ys, xs, dxs) => pushforward(ys, xs, dxs, rules),
+})
+
 /** The cotangents of an equation's operands. */
 function transposeEquation(
   rules: Rules,
@@ -116,53 +122,19 @@ function transposeEquation(
 ): [number, Tensor][] {
   const wanted = dataOperands(rules, e).filter(i => active.has(e.inputs[i].eqn))
   const rule = ruleOf(rules, e)
+  if (rule.kind === 'own') {
+    const full = results(e).map((y, i) => ds[i] ?? b.zerosLike(y))
+    const made = rule.cotangents(e, full, wanted, walksOf(rules), describe(e))
+    return wanted.map((i, k) => [i, made[k]])
+  }
   const dy = ds[0]
-  if (e.op === 'call') return callCotangents(rules, e, ds, wanted)
   if (dy === undefined) return []
   if (rule.kind === 'partials') {
     const factors = rule.partials(e, results(e)[0])
     return wanted.map(i => [i, factors[i](dy, 'vjp')])
   }
-  if (rule.kind === 'linear' || rule.kind === 'bilinear')
-    return wanted.map(i => [i, rule.transpose(e, dy, i)])
-  throw new GradientError(`grad: ${describe(e)} has no derivative rule`)
-}
-
-function callCotangents(
-  rules: Rules,
-  e: Eqn<'call'>,
-  ds: readonly (Tensor | undefined)[],
-  wanted: readonly number[],
-): [number, Tensor][] {
-  const { rule, name } = e.params
-  const full = results(e).map((y, i) => ds[i] ?? b.zerosLike(y))
-  if (rule.vjp === undefined) {
-    if (rule.jvp !== undefined)
-      throw new GradientError(`grad: ${describe(e)} has a forward rule (jvp) only; give it a vjp`)
-    const fresh = e.inputs.map(fence)
-    const outs = substitute(e.params.body, e.params.params, fresh)
-    const back = pullback(
-      outs,
-      wanted.map(i => fresh[i]),
-      full,
-      wanted.map(i => `${name}'s argument ${i}`),
-      rules,
-    )
-    return wanted.map((i, k) => [i, back[k]])
-  }
-  const given = rule.vjp(e.inputs, results(e), full)
-  return wanted.map(i => {
-    const d = given[i]
-    if (d === null || d === undefined)
-      throw new GradientError(
-        `grad: the rule of ${describe(e)} gives no cotangent for its argument ${i}, which needs one`,
-      )
-    if (showType(d) !== showType(e.inputs[i]))
-      throw new GradientError(
-        `grad: the rule of ${describe(e)} gives ${showType(d)} for its argument ${i}, a ${showType(e.inputs[i])}`,
-      )
-    return [i, d]
-  })
+  if (rule.kind === 'none') throw new GradientError(`grad: ${describe(e)} has no derivative rule`)
+  return wanted.map(i => [i, rule.transpose(e, dy, i)])
 }
 
 /**
@@ -196,24 +168,13 @@ function tangentsOf(rules: Rules, e: Eqn, get: (t: Tensor) => Tensor | null): re
   if (moving.length === 0) return e.types.map(() => null)
   const full = (i: number): Tensor => get(e.inputs[i]) ?? b.zerosLike(e.inputs[i])
   const sum = (ds: readonly Tensor[]): Tensor => ds.reduce((x, y) => b.add(x, y))
-  if (e.op === 'call') {
-    const { rule: own } = e.params
-    if (own.jvp)
-      return own.jvp(
-        e.inputs,
-        results(e),
-        e.inputs.map((_, i) => full(i)),
-      )
-    if (own.vjp) throw new GradientError(`jvp: ${describe(e)} has a reverse rule (vjp) only; give it a jvp`)
-    const fresh = e.inputs.map(fence)
-    const outs = substitute(e.params.body, e.params.params, fresh)
-    return pushforward(
-      outs,
-      moving.map(i => fresh[i]),
-      moving.map(full),
-      rules,
+  if (rule.kind === 'own')
+    return rule.tangents(
+      e,
+      e.inputs.map((_, i) => (moving.includes(i) ? full(i) : null)),
+      walksOf(rules),
+      describe(e),
     )
-  }
   if (rule.kind === 'partials') {
     const factors = rule.partials(e, results(e)[0])
     return [sum(moving.map(i => factors[i](full(i), 'jvp')))]

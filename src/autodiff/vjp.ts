@@ -11,6 +11,15 @@ import type { Op } from '../dsl/prim.ts'
 import { type Ex, lit, type ScalarRecord, s, scalars } from '../dsl/scalar.ts'
 import { range, size } from '../dsl/shape.ts'
 import type { Eqn, Tensor } from '../dsl/tensor.ts'
+import {
+  callCotangents,
+  callTangents,
+  condCotangents,
+  condTangents,
+  scanCotangents,
+  scanTangents,
+  type Walks,
+} from './control.ts'
 
 /**
  * How a primitive is differentiated.
@@ -18,7 +27,7 @@ import type { Eqn, Tensor } from '../dsl/tensor.ts'
  *   primitive is affine)
  * - bilinear: linear in each operand alone
  * - partials: an elementwise factor per operand
- * - custom: the equation brings its own rule; - none: no derivative flows (its results are discrete or cut off)
+ * - own: the equation holds functions, and has rules in both modes; - none: no derivative flows (its results are discrete or cut off)
  */
 export type Rule<K extends Op> =
   | {
@@ -32,7 +41,22 @@ export type Rule<K extends Op> =
       readonly kind: 'partials'
       readonly partials: (e: Eqn<K>, y: Tensor) => readonly ((d: Tensor, mode: 'jvp' | 'vjp') => Tensor)[]
     }
-  | { readonly kind: 'custom' }
+  | {
+      readonly kind: 'own'
+      readonly cotangents: (
+        e: Eqn<K>,
+        dys: readonly Tensor[],
+        wanted: readonly number[],
+        walks: Walks,
+        place: string,
+      ) => readonly Tensor[]
+      readonly tangents: (
+        e: Eqn<K>,
+        dxs: readonly (Tensor | null)[],
+        walks: Walks,
+        place: string,
+      ) => readonly (Tensor | null)[]
+    }
   | { readonly kind: 'none' }
 
 export type Rules = { readonly [K in Op]: Rule<K> }
@@ -161,6 +185,7 @@ export const rules: Rules = {
   // y = x[..]: linear, so dx is the transpose of the move
   reshape: { kind: 'linear', data: 'all', transpose: (e, dy) => b.reshape(dy, e.inputs[0].shape) },
   permute: { kind: 'linear', data: 'all', transpose: (e, dy) => b.permute(dy, inverse(e.params.order)) },
+  barrier: { kind: 'linear', data: 'all', transpose: (_, dy) => dy },
   flip: { kind: 'linear', data: 'all', transpose: (e, dy) => b.flip(dy, e.params.axes) },
   broadcast: { kind: 'linear', data: 'all', transpose: unbroadcast },
   // affine: the padding value is a constant, its tangent 0
@@ -202,7 +227,10 @@ export const rules: Rules = {
           : extremumPartials(e, y),
   },
   map: { kind: 'partials', partials: scalarPartials },
-  call: { kind: 'custom' },
+  // equations that hold functions
+  call: { kind: 'own', cotangents: callCotangents, tangents: callTangents },
+  cond: { kind: 'own', cotangents: condCotangents, tangents: condTangents },
+  scan: { kind: 'own', cotangents: scanCotangents, tangents: scanTangents },
   input: { kind: 'none' },
   const: { kind: 'none' },
   iota: { kind: 'none' },

@@ -23,9 +23,8 @@ function dropUnits(k: Kernel): Kernel {
   const unit = k.axes.map(a => a.extent === 1)
   if (!unit.includes(true)) return k
   const place = k.axes.map((_, i) => unit.slice(0, i).filter(u => !u).length)
-  return mapIndices(
-    { ...k, axes: k.axes.filter((_, i) => !unit[i]) },
-    t => (t.k === 'axis' ? (unit[t.axis] ? null : { ...t, axis: place[t.axis] }) : t),
+  return mapIndices({ ...k, axes: k.axes.filter((_, i) => !unit[i]) }, t =>
+    t.k === 'axis' ? (unit[t.axis] ? null : { ...t, axis: place[t.axis] }) : t,
   )
 }
 
@@ -47,15 +46,12 @@ function mergeable(k: Kernel, outer: number, inner: number): boolean {
 function merge(k: Kernel, outer: number, inner: number): Kernel {
   const extent = k.axes[outer].extent * k.axes[inner].extent
   const axes = k.axes.flatMap((a, i) => (i === inner ? [] : [i === outer ? { ...a, extent } : a]))
-  return mapIndices(
-    { ...k, axes },
-    t => {
-      if (t.k !== 'axis') return t
-      if (t.axis === outer) return null
-      if (t.axis === inner) return { k: 'axis', axis: outer, extent }
-      return t.axis > inner ? { ...t, axis: t.axis - 1 } : t
-    },
-  )
+  return mapIndices({ ...k, axes }, t => {
+    if (t.k !== 'axis') return t
+    if (t.axis === outer) return null
+    if (t.axis === inner) return { k: 'axis', axis: outer, extent }
+    return t.axis > inner ? { ...t, axis: t.axis - 1 } : t
+  })
 }
 
 function indicesOf(k: Kernel): Affine[] {

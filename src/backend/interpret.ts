@@ -64,11 +64,12 @@ export function interpretKernel(kernel: Kernel, buffers: readonly TypedArray[]):
     }
   }
   const walk = (axes: readonly number[], visit: () => void, depth = 0): void => {
-    if (depth === axes.length) return visit()
-    for (let i = 0; i < kernel.axes[axes[depth]].extent; i++) {
-      at[axes[depth]] = i
-      walk(axes, visit, depth + 1)
-    }
+    if (depth === axes.length) visit()
+    else
+      for (let i = 0; i < kernel.axes[axes[depth]].extent; i++) {
+        at[axes[depth]] = i
+        walk(axes, visit, depth + 1)
+      }
   }
   walk(parallel, () => {
     for (const [i, a] of kernel.accumulators.entries()) folds[i] = { best: start(a), at: 0, seen: 0 }

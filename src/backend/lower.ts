@@ -141,6 +141,8 @@ class Builder {
       }
       case 'reshape':
         return this.value(x, unflatten(flatten(index, t.shape), x.shape), guard)
+      case 'barrier':
+        return this.value(x, index, guard)
       case 'permute': {
         const { order } = e.params
         return this.value(
@@ -197,7 +199,7 @@ class Builder {
         return this.choose(inside, v, Number.NaN, t.dtype)
       }
       case 'randomBits':
-        return this.threefry(x, flatten(index, t.shape))
+        return this.threefry(x, index, e.params.shape, guard)
       default:
         throw new Error(`${e.op} has no value at a single index; it needs a kernel of its own`)
     }
@@ -260,8 +262,10 @@ class Builder {
     return out
   }
 
-  /** The rounds of `threefry2x32` at the counter (flat, 0), in scalar operations. */
-  private threefry(key: Tensor, flat: Affine): number {
+  /** The rounds of `threefry2x32` at the counter (flat index, 0) of each key, in scalar operations. */
+  private threefry(key: Tensor, index: Index, shape: Shape, guard: Guard): number {
+    const lead = key.shape.length - 1
+    const flat = flatten(index.slice(lead), shape)
     const word = (i: number): Ex => ({ k: 'arg', i, dtype: 'u32' })
     const literal = (value: number): Ex => ({ k: 'lit', value: value >>> 0, dtype: 'u32' })
     const ks = [word(0), word(1), s.xor(s.xor(word(0), word(1)), literal(parity))]
@@ -277,7 +281,7 @@ class Builder {
         x1 = s.add(s.add(x1, ks[(n + 1) % 3]), n)
       }
     }
-    const words = [0, 1].map(i => this.value(key, [ix.constant(i)], []))
+    const words = [0, 1].map(i => this.value(key, [...index.slice(0, lead), ix.constant(i)], guard))
     return this.expression(x0, [...words, this.index(flat)])
   }
 }

@@ -23,14 +23,16 @@ export const webgpuTarget = (info: { readonly software: boolean }): Target => ({
 
 /** Instructions that an unrolled innermost body may have. */
 const UNROLLED = 220
+/** Vector registers of x64 that V8 gives out. */
+const REGISTERS = 15
 /** Bodies beyond this are not tiled: their own parallelism is enough. */
 const TILED_BODY = 24
 
 /**
  * Chooses a schedule.
- * @example renderKernel(kernel, schedule(kernel, cpuTarget), 'k0')
+ * @example renderKernel(kernel, chooseSchedule(kernel, cpuTarget), 'k0')
  */
-export function schedule(kernel: Kernel, target: Target): Schedule {
+export function chooseSchedule(kernel: Kernel, target: Target): Schedule {
   const facts = look(kernel)
   let best: Schedule = { vector: null, tiles: [] }
   let least = Infinity
@@ -84,7 +86,9 @@ function* candidates(f: Facts, target: Target): Generator<Schedule> {
   const limit = target.accumulators / Math.max(1, f.kernel.accumulators.length)
   // an axis is worth a tile where some value inside does not depend on it, and is shared
   const shared = axes.flatMap((a, i) =>
-    a.kind === 'parallel' && a.extent > 1 && f.inner.some(id => f.all[id].k === 'load' && !(f.masks[id] & (1 << i)))
+    a.kind === 'parallel' &&
+    a.extent > 1 &&
+    f.inner.some(id => f.all[id].k === 'load' && !(f.masks[id] & (1 << i)))
       ? [i]
       : [],
   )
@@ -130,7 +134,8 @@ function cost(f: Facts, s: Schedule, target: Target): number {
   const updates = kernel.accumulators.reduce((n, a) => n + (a.how.startsWith('arg') ? 8 : 1) * results, 0)
   for (const st of kernel.stores) {
     const lanes = bit !== 0 && !reduced
-    const contiguous = laneStep(f, st.index, s.vector) === 1 && !(axesOfGuard(st.guard, id => masks[id]) & bit)
+    const contiguous =
+      laneStep(f, st.index, s.vector) === 1 && !(axesOfGuard(st.guard, id => masks[id]) & bit)
     outside += results * (lanes && !contiguous ? 8 : 1)
   }
   if (reduced) outside += 12 * results
@@ -191,32 +196,34 @@ function indexCost(f: Facts, a: Affine, vector: number | null): number {
 /** How far apart neighbouring lanes are, or null where that varies. */
 function laneStep(f: Facts, a: Affine, vector: number | null): number | null {
   if (vector === null) return 0
-  const varies = a.terms.some(
-    ({ atom }) => atom.k === 'value' && (f.masks[atom.value] & (1 << vector)) !== 0,
-  )
+  const varies = a.terms.some(({ atom }) => atom.k === 'value' && (f.masks[atom.value] & (1 << vector)) !== 0)
   return varies ? null : coefficient(a, vector)
 }
 
-/** Small reduce axes whole, or else a few steps of the last one. */
+/**
+ * Small reduce axes unrolled whole, or else a few steps of the last one. V8 moves the loads of a block before its
+ * arithmetic, so what an unrolled body loads must fit into the registers beside the accumulators.
+ */
 function unrolling(f: Facts, s: Schedule): { axis: number; size: number }[] {
-  const tiles = s.tiles.reduce((n, t) => n * t.size, 1)
-  const perStep = f.inner.reduce(
-    (n, id) => n + s.tiles.reduce((m, t) => (f.masks[id] & (1 << t.axis) ? m * t.size : m), 1),
-    tiles * f.kernel.accumulators.length,
-  )
-  if (f.reduce === 0 || perStep === 0) return []
+  if (f.reduce === 0 || f.kernel.accumulators.length === 0) return []
+  const copies = (mask: number) => s.tiles.reduce((n, t) => (mask & (1 << t.axis) ? n * t.size : n), 1)
+  const count = (ids: readonly number[]) => ids.reduce((n, id) => n + copies(f.masks[id]), 0)
+  const loads = Math.max(1, count(f.inner.filter(id => f.all[id].k === 'load')))
+  const registers = REGISTERS - s.tiles.reduce((n, t) => n * t.size, f.kernel.accumulators.length)
+  const limit = Math.floor(Math.min(registers / loads, UNROLLED / Math.max(1, count(f.inner))))
   const free = f.kernel.axes.flatMap((a, i) =>
     a.kind === 'reduce' && a.extent > 1 && i !== s.vector ? [{ axis: i, size: a.extent }] : [],
   )
   const whole: { axis: number; size: number }[] = []
-  let n = perStep
+  let n = 1
   for (const a of [...free].reverse()) {
-    if (a.size > 8 || n * a.size > UNROLLED) continue
+    if (n * a.size > limit) continue
     n *= a.size
     whole.push(a)
   }
   const last = free[free.length - 1]
-  if (whole.length > 0 || last === undefined || s.vector === last.axis) return whole
-  const steps = [4, 2].find(x => perStep * x <= UNROLLED / 2 && x <= last.size)
+  if (whole.length > 0 || last === undefined || (s.vector !== null && f.reduce & (1 << s.vector)))
+    return whole
+  const steps = [4, 2].find(x => x <= limit && x <= last.size)
   return steps === undefined ? [] : [{ axis: last.axis, size: steps }]
 }

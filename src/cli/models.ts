@@ -1,14 +1,17 @@
 /**
- * The networks and the optimiser of a run. In: settings. Out: values whose parameter types are forgotten, since
+ * The networks, the optimiser and the distillation of a run. In: settings. Out: values whose parameter types are forgotten, since
  * the network is chosen at run time.
  */
+import type { Distillation } from '../nfd/distil.ts'
+import { type Aligners, nfd } from '../nfd/nfd.ts'
 import type { FeatureMap } from '../nn/feature.ts'
 import { adamw, kernelsOnly, type Optimiser } from '../nn/optim.ts'
 import { encoderDecoder, pspnet, type SegmentationNet } from '../nn/pspnet.ts'
 import type { Settings } from './settings.ts'
 
+type Taps = Readonly<Record<string, FeatureMap>>
 /** A segmentation network whose trees and taps are known at run time only. */
-export type Network = SegmentationNet<Readonly<Record<string, FeatureMap>>, unknown, unknown>
+export type Network = SegmentationNet<Taps, unknown, unknown>
 
 /**
  * The network of the settings at a width.
@@ -17,14 +20,32 @@ export type Network = SegmentationNet<Readonly<Record<string, FeatureMap>>, unkn
  */
 export function networkOf({ net }: Pick<Settings, 'net'>, width: number, classes: number): Network {
   // A network only ever sees the trees that it made itself, and a tap is asked for by a name in `tapChannels`.
-  return (net === 'pspnet' ? pspnet({ classes, width }) : encoderDecoder({ classes, width })) as unknown as Network
+  return (net === 'pspnet'
+    ? pspnet({ classes, width })
+    : encoderDecoder({ classes, width })) as unknown as Network
 }
 
+/** A distillation between such networks. */
+export type Method = Distillation<Taps, Taps, Aligners>
+
 /** The taps that are compared: the deepest features and those before the classifier. */
-export const tapNames = { pspnet: ['stage4', 'neck'], encdec: ['stage3', 'neck'] } as const satisfies Record<
+const tapNames = { pspnet: ['stage4', 'neck'], encdec: ['stage3', 'neck'] } as const satisfies Record<
   Settings['net'],
   readonly string[]
 >
+
+/**
+ * NFD between the taps of two networks of one kind.
+ * @throws UsageError if the weight is negative
+ */
+export const methodOf = (settings: Settings, student: Network, teacher: Network): Method =>
+  nfd({
+    student,
+    teacher,
+    taps: tapNames[settings.net].map(tap => [tap, tap] as const),
+    axes: settings.axes,
+    weight: settings.nfdWeight,
+  })
 
 /** AdamW. Only the network's kernels are decayed: aligners get no signal along their gains, decay would bend them. */
 export const optimiserOf = (): Optimiser =>

@@ -7,16 +7,17 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { onDisk } from '../data/atomic.ts'
 import { DataError, UsageError } from '../dsl/errors.ts'
+import type { NormAxes } from '../nfd/algebra.ts'
+import { backendNames } from '../node.ts'
 
 /** The axes over which NFD takes mean and deviation, as typed. */
-export const axesChoices = ['hw', 'nhw', 'c', 'chw', 'none'] as const
-export const backendChoices = ['auto', 'cpu', 'webgpu', 'reference'] as const
+export const axesChoices = ['HW', 'NHW', 'C', 'CHW', 'none'] as const satisfies readonly NormAxes[]
 export const datasetChoices = ['synthetic', 'camvid'] as const
 export const netChoices = ['pspnet', 'encdec'] as const
 
 const positive = z.number().int().positive()
 const settingsSchema = z.object({
-  backend: z.enum(backendChoices),
+  backend: z.enum(backendNames),
   adapter: z.string().nullable(),
   dataset: z.enum(datasetChoices),
   data: z.string().nullable(),
@@ -55,7 +56,7 @@ const common = {
   net: 'pspnet',
   epochs: null,
   nfdWeight: 1,
-  axes: 'hw',
+  axes: 'HW',
   seed: 0,
 } as const satisfies Given
 
@@ -140,11 +141,15 @@ function parseJson(path: string, text: string): unknown {
 export function latestRun(out: string): string {
   const runs = (existsSync(out) ? onDisk(`cannot read ${out}`, () => readdirSync(out)) : [])
     .filter(name => existsSync(join(out, name, 'config.json')))
-    .map(name => ({ name, time: statSync(join(out, name, 'checkpoints'), { throwIfNoEntry: false })?.mtimeMs ?? 0 }))
+    .map(name => ({
+      name,
+      time: statSync(join(out, name, 'checkpoints'), { throwIfNoEntry: false })?.mtimeMs ?? 0,
+    }))
   const latest = runs.reduce<(typeof runs)[number] | undefined>(
     (a, b) => (a === undefined || b.time > a.time ? b : a),
     undefined,
   )
-  if (!latest) throw new UsageError(`--resume: there is no run in ${out}; name its folder with --out and --name`)
+  if (!latest)
+    throw new UsageError(`--resume: there is no run in ${out}; name its folder with --out and --name`)
   return latest.name
 }

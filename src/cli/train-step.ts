@@ -1,6 +1,6 @@
 /**
  * The training step and the prediction, as pure functions over named tensors. In: a network, an optimiser and,
- * for a distilled student, a teacher and the distance to it. Out: the state at step 0, the step that the loop
+ * for a distilled student, a teacher and a method. Out: the state at step 0, the step that the loop
  * compiles, and the prediction that the evaluation compiles.
  */
 import { valueAuxAndGrad } from '../autodiff/grad.ts'
@@ -10,32 +10,18 @@ import { crossEntropy } from '../dsl/ops/loss.ts'
 import { argmax } from '../dsl/ops/reduce.ts'
 import { scope, type Tensor } from '../dsl/tensor.ts'
 import { type Key, split } from '../dsl/threefry.ts'
+import { constantTeacher } from '../nfd/distil.ts'
 import type { Optimiser } from '../nn/optim.ts'
-import type { SegmentationOutput } from '../nn/pspnet.ts'
-import type { Network } from './models.ts'
+import type { Method, Network } from './models.ts'
 import { below, type Named, namedArrays, namedTensors, tensorsLike } from './named.ts'
 import type { Step } from './train-loop.ts'
-
-/** What a network of the command line gives: logits and taps by name. */
-export type Output = SegmentationOutput<Readonly<Record<string, Tensor>>>
-
-/** A distance from the student to a teacher, its parameters' type forgotten. */
-export interface Distance {
-  readonly init: (key: Key) => unknown
-  readonly loss: (
-    params: unknown,
-    student: Output,
-    teacher: Output,
-    label: Tensor,
-  ) => { readonly loss: Tensor; readonly logs: Named<Tensor> }
-}
 
 /** What a network learns from. */
 export interface Lesson {
   readonly net: Network
   readonly optimiser: Optimiser
   /** Absent: cross-entropy with the labels alone. */
-  readonly distillation?: { readonly teacher: Network; readonly distance: Distance }
+  readonly distillation?: { readonly teacher: Network; readonly method: Method }
 }
 
 /** A lesson as the training loop takes it. */
@@ -48,18 +34,18 @@ export interface Compilable {
 
 /**
  * The state at step 0, the step and the prediction of a lesson. The step minimises
- *   crossEntropy(logits, label) + distance(student, teacher),
+ *   crossEntropy(logits, label) + method.loss(student, teacher),
  * the teacher in evaluation mode and constant. Parameters are `params.net` and `params.aligners`: one optimiser
  * has both. The network's initial values depend on `key` alone, not on whether there is a teacher.
- * @throws UsageError if the networks do not fit the distance
+ * @throws UsageError if the networks do not fit the method
  * @example lessonOf({ net, optimiser }, key(0)).initial
  */
 export function lessonOf({ net, optimiser, distillation }: Lesson, key: Key): Compilable {
   const [netKey, alignerKey] = split(key)
   const { params, state } = net.init(netKey)
-  const all = { net: params, aligners: distillation?.distance.init(alignerKey) ?? {} }
+  const all = { net: params, aligners: distillation?.method.init(alignerKey) ?? {} }
   const template = { params: all, state, optimiser: optimiser.init(all) }
-  const teacher = distillation && constantNetwork(distillation.teacher)
+  const teacher = distillation && inference(distillation.teacher)
 
   const step: Step = (named, { image, label, learningRate, key: stepKey }, fixed) => {
     const before = tensorsLike(template, named)
@@ -68,8 +54,7 @@ export function lessonOf({ net, optimiser, distillation }: Lesson, key: Key): Co
       const { out, state: next } = scope('student', () => net.apply(p.net, before.state, image, mode))
       const ce = crossEntropy(out.logits, label, { ignoreIndex: 255 })
       if (!distillation || !teacher) return [ce, { next, logs: { loss: ce } }]
-      const target = scope('teacher', () => teacher(fixed, image))
-      const { loss, logs } = distillation.distance.loss(p.aligners, out, target, label)
+      const { loss, logs } = distillation.method.loss(p.aligners, out, teacher(fixed, image), { label })
       const total = add(ce, loss)
       return [total, { next, logs: { loss: total, ce, ...logs } }]
     }
@@ -78,7 +63,7 @@ export function lessonOf({ net, optimiser, distillation }: Lesson, key: Key): Co
     return { state: namedTensors({ params: after.params, state: next, optimiser: after.state }), logs }
   }
 
-  const run = constantNetwork(net)
+  const run = inference(net)
   return {
     initial: namedArrays(template),
     step,
@@ -98,11 +83,10 @@ export const inferenceOf = <L>(state: Named<L>): Named<L> =>
     Object.entries(state).filter(([name]) => name.startsWith('params.net.') || name.startsWith('state.')),
   )
 
-/** A network in evaluation mode, as a function of what `inferenceOf` keeps. */
-function constantNetwork(net: Network): (named: Named<Tensor>, image: Tensor) => Output {
+/** A network in evaluation mode, as a function of what `inferenceOf` keeps; no gradient reaches it. */
+function inference(net: Network) {
   const { params, state } = net.init([0, 0])
-  return (named, image) =>
-    net.apply(tensorsLike(params, below('params.net', named)), tensorsLike(state, below('state', named)), image, {
-      training: false,
-    }).out
+  const run = constantTeacher(net)
+  return (named: Named<Tensor>, image: Tensor) =>
+    run(tensorsLike(params, below('params.net', named)), tensorsLike(state, below('state', named)), image)
 }

@@ -204,4 +204,6 @@ export const scatterAdd = (index: Tensor, updates: Tensor, axis: number, extent:
 /** y[i] = i[axis] */
 export const iota = (shape: Shape, axis: number, dtype: DType = 'i32'): Tensor =>
   bind1('iota', { shape, axis, dtype }, [])
+/** The identity that no pass removes: what is built on it is computed again, not shared. */
+export const barrier = (x: Tensor): Tensor => bind1('barrier', {}, [x])
 export const stopGradient = <T extends Tensor>(x: T): T => bind1('stopGradient', {}, [x]) as T

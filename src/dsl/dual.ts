@@ -1,5 +1,5 @@
 /** Data-last forms: `add(x, y)` and `pipe(x, add(y))` are one function. */
-import { Tensor } from './tensor.ts'
+import { scope, Tensor } from './tensor.ts'
 
 type Body = (...args: never[]) => unknown
 
@@ -28,3 +28,12 @@ export const withData = (args: readonly unknown[]): boolean => args[0] instanceo
 /** For `op(x, w, ...options)`, both tensors: whole when the first two arguments are. */
 export const withTwo = (args: readonly unknown[]): boolean =>
   args[0] instanceof Tensor && args[1] instanceof Tensor
+
+/**
+ * Names what a derived operation is made of, for errors and profiles.
+ * @example dual<PoolOp>(withData, named('avgPool2d', (x, options) => ...))
+ */
+export const named =
+  <A extends readonly unknown[], R>(op: string, body: (...args: A) => R) =>
+  (...args: A): R =>
+    scope(op, () => body(...args))

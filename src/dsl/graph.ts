@@ -62,7 +62,7 @@ export function rewrite(
 /** The same primitive on other operands. */
 export const rebind = (e: Eqn, inputs: readonly Tensor[]): readonly Tensor[] => bind(e.op, e.params, inputs)
 
-/** The results of a graph applied to other arguments: its equations copied onto them. */
+/** The results with some tensors replaced: the equations between are copied onto the new ones. */
 export function substitute(
   outputs: readonly Tensor[],
   from: readonly Tensor[],
@@ -70,7 +70,9 @@ export function substitute(
 ): readonly Tensor[] {
   const map = new Map<Eqn, readonly Tensor[]>()
   from.forEach((t, i) => {
-    map.set(t.eqn, [to[i]])
+    const known = [...(map.get(t.eqn) ?? [])]
+    known[t.output] = to[i]
+    map.set(t.eqn, known)
   })
   const get = (t: Tensor): Tensor => map.get(t.eqn)?.[t.output] ?? t
   for (const e of equations(outputs, from)) {

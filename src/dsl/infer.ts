@@ -3,7 +3,7 @@
  * types of the results, or a ShapeError that names the rule, both values and the place.
  */
 import { ShapeError } from './errors.ts'
-import type { Op, Prims, Sliding } from './prim.ts'
+import type { Closed, Op, Prims, Sliding } from './prim.ts'
 import { scalarType } from './scalar.ts'
 import { range, type Shape, sameShape, showType, size } from './shape.ts'
 import type { TensorType } from './tensor.ts'
@@ -35,6 +35,15 @@ function unfolded(x: Shape, w: Sliding, fail: Fail): Shape {
   return [...out, ...w.size]
 }
 
+function checkArguments(name: string, f: Closed, xs: readonly TensorType[], fail: Fail): void {
+  const fits = f.params.length === xs.length && xs.every((x, i) => showType(x) === showType(f.params[i]))
+  if (!fits)
+    fail(`${name}: the arguments do not fit`, [
+      `takes  ${f.params.map(showType)}`,
+      `got    ${xs.map(showType)}`,
+    ])
+}
+
 /** One rule per primitive. */
 export const inferRules = {
   input: p => [p.type],
@@ -42,8 +51,8 @@ export const inferRules = {
     p.data.length === size(p.shape) ? [p] : fail(`${p.data.length} values do not fill [${p.shape}]`),
   iota: p => [p],
   randomBits: (p, [key], fail) =>
-    key.dtype === 'u32' && sameShape(key.shape, [2])
-      ? [{ shape: p.shape, dtype: 'u32' }]
+    key.dtype === 'u32' && key.shape[key.shape.length - 1] === 2
+      ? [{ shape: [...key.shape.slice(0, -1), ...p.shape], dtype: 'u32' }]
       : fail(`a key is u32[2], got ${showType(key)}`),
   map: (p, xs, fail) => {
     if (xs.some(x => !sameShape(x.shape, xs[0].shape)))
@@ -153,13 +162,36 @@ export const inferRules = {
     return [{ shape: u.shape.map((n, a) => (a === p.axis ? p.extent : n)), dtype: u.dtype }]
   },
   stopGradient: (_, [x]) => [x],
+  barrier: (_, [x]) => [x],
   call: (p, xs, fail) => {
-    if (
-      p.params.length !== xs.length ||
-      !xs.every((x, i) => sameShape(x.shape, p.params[i].shape) && x.dtype === p.params[i].dtype)
-    )
-      fail(`${p.name}: the arguments do not fit`, xs.map(showType))
+    checkArguments(p.name, p, xs, fail)
     return p.body
+  },
+  cond: (p, [c, ...xs], fail) => {
+    if (c.dtype !== 'bool' || c.shape.length !== 0)
+      fail(`the condition must be a bool scalar, got ${showType(c)}; use where() to choose by element`)
+    checkArguments('onTrue', p.onTrue, xs, fail)
+    checkArguments('onFalse', p.onFalse, xs, fail)
+    const [yes, no] = [p.onTrue.body.map(showType), p.onFalse.body.map(showType)]
+    if (yes.join() !== no.join())
+      fail('the branches must give the same types', [`true   ${yes}`, `false  ${no}`])
+    return p.onTrue.body
+  },
+  scan: (p, xs, fail) => {
+    const fixed = p.constants + p.carries
+    const sequences = xs.slice(fixed)
+    const bad = sequences.find(x => x.shape[0] !== p.length)
+    if (bad) fail(`a sequence of ${p.length} steps is needed, got ${showType(bad)}`)
+    const slices = sequences.map(x => ({ shape: x.shape.slice(1), dtype: x.dtype }))
+    checkArguments('step', p.step, [...xs.slice(0, fixed), ...slices], fail)
+    const [before, after] = [xs.slice(p.constants, fixed), p.step.body.slice(0, p.carries)]
+    if (before.map(showType).join() !== after.map(showType).join())
+      fail('the step must give carries of the types that it takes', [
+        `takes  ${before.map(showType)}`,
+        `gives  ${after.map(showType)}`,
+      ])
+    const stacked = p.step.body.slice(p.carries).map(y => ({ shape: [p.length, ...y.shape], dtype: y.dtype }))
+    return [...after, ...stacked]
   },
 } satisfies { readonly [K in Op]: InferRule<K> }
 

@@ -62,6 +62,12 @@ export interface CustomRule {
   ) => readonly Tensor[]
 }
 
+/** A function as data: results over parameters, and over nothing else. */
+export interface Closed {
+  readonly params: readonly Tensor[]
+  readonly body: readonly Tensor[]
+}
+
 /** A primitive's parameters, by its name. */
 export interface Prims {
   /** An argument of the function being traced. */
@@ -70,7 +76,7 @@ export interface Prims {
   const: { readonly data: TypedArray; readonly shape: Shape; readonly dtype: DType }
   /** y[i] = i[axis] */
   iota: { readonly shape: Shape; readonly axis: number; readonly dtype: DType }
-  /** Threefry: u32 word 0 at counter (flat index, 0) under the key u32[2]. */
+  /** Threefry: u32 word 0 at counter (flat index in `shape`, 0) under each key of u32[..., 2]. */
   randomBits: { readonly shape: Shape }
   /** A scalar operation on tensors of one shape. */
   map: { readonly fn: ScalarOp; readonly to?: DType }
@@ -106,12 +112,22 @@ export interface Prims {
   scatterAdd: { readonly axis: number; readonly extent: number }
   /** The identity, without a derivative. */
   stopGradient: Record<never, never>
-  /** A function with a derivative of its own; `body` are its outputs over `params`. */
-  call: {
-    readonly name: string
-    readonly params: readonly Tensor[]
-    readonly body: readonly Tensor[]
-    readonly rule: CustomRule
+  /** The identity that no pass removes or shares: what lies behind it is computed again. */
+  barrier: Record<never, never>
+  /** A function with a derivative of its own; `remat` computes it again in the backward pass. */
+  call: Closed & { readonly name: string; readonly rule: CustomRule; readonly remat?: boolean }
+  /** Inputs (condition, operands): one of two functions of the operands. */
+  cond: { readonly onTrue: Closed; readonly onFalse: Closed }
+  /**
+   * Inputs (constants, initial carries, sequences): applies `step` to (constants, carries, slice t of each sequence)
+   * for every t, forwards or backwards; it gives (carries, slices). Results: last carries, stacked slices.
+   */
+  scan: {
+    readonly step: Closed
+    readonly length: number
+    readonly constants: number
+    readonly carries: number
+    readonly reverse: boolean
   }
 }
 

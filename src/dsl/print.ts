@@ -45,7 +45,12 @@ function parameters(e: Eqn): string {
     case 'call':
     case 'reshape':
     case 'stopGradient':
+    case 'barrier':
       return ''
+    case 'cond':
+      return ''
+    case 'scan':
+      return ` ${e.params.length} steps${e.params.reverse ? ' backwards' : ''}`
     default:
       return ` ${JSON.stringify(e.params)}`
   }

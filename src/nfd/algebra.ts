@@ -3,17 +3,17 @@
  * Out: a scalar. A method is a row of three functions; `nfd.ts` and its relatives are such rows.
  */
 import { pipe } from 'fp-ts/lib/function.js'
+import { div, map } from '../dsl/build.ts'
 import { UsageError } from '../dsl/errors.ts'
-import { cast, mul, notEqual, square, sub, where } from '../dsl/ops/elementwise.ts'
 import { conv2d } from '../dsl/ops/conv.ts'
+import { cast, mul, notEqual, square, sub, where } from '../dsl/ops/elementwise.ts'
 import { standardise } from '../dsl/ops/norm.ts'
 import { mean, sum } from '../dsl/ops/reduce.ts'
 import { resizeBilinear, resizeNearest } from '../dsl/ops/resize.ts'
 import { reshape } from '../dsl/ops/shape.ts'
-import { broadcastTo, div, map } from '../dsl/build.ts'
 import { sameShape } from '../dsl/shape.ts'
 import type { Tensor } from '../dsl/tensor.ts'
-import { type FeatureMap, featureMap, type Floats } from '../nn/feature.ts'
+import { type FeatureMap, type Floats, featureMap } from '../nn/feature.ts'
 
 /** Which pixels count: bool [batch, 1, height, width]. */
 export type Mask = Tensor<readonly [number, number, number, number], 'bool'>
@@ -47,7 +47,11 @@ export type Normalise = (x: FeatureMap, mask?: Mask) => FeatureMap
  * @throws UsageError if the axes are none of `NormAxes` or eps is negative
  * @example normalise({ axes: 'NHW', epsMode: 'relative' })(feature)
  */
-export function normalise({ axes = 'HW', eps = 1e-5, epsMode = 'absolute' }: NormaliseOptions = {}): Normalise {
+export function normalise({
+  axes = 'HW',
+  eps = 1e-5,
+  epsMode = 'absolute',
+}: NormaliseOptions = {}): Normalise {
   if (!(axes in axisNumbers))
     throw new UsageError(`normalise: the axes are ${Object.keys(axisNumbers).join(', ')}; got ${axes}`)
   if (!(eps >= 0)) throw new UsageError(`normalise: eps must be 0 or more, got ${eps}`)
@@ -102,6 +106,3 @@ export function validPixels(label: Tensor, ignoreIndex: number, like: FeatureMap
   const valid = reshape(notEqual(label, ignoreIndex), [n, 1, h, w])
   return resizeNearest(valid, { size: [like.shape[2], like.shape[3]] })
 }
-
-/** The features' type as one of another's shape. */
-export const spread = (mask: Mask, like: FeatureMap): Tensor => broadcastTo(mask, like.shape)

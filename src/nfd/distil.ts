@@ -3,13 +3,12 @@
  * parameters, so that they always reach the optimiser, and `loss` compares what student and teacher gave. They add
  * up (`sum`) and scale (`weighted`). Meant to be imported whole: `import * as distil from './distil.ts'`.
  */
-import type { NDArray } from '../dsl/array.ts'
 import { add, mul, stopGradient } from '../dsl/build.ts'
-import { CompileError, UsageError } from '../dsl/errors.ts'
+import { UsageError } from '../dsl/errors.ts'
 import { scope, type Tensor } from '../dsl/tensor.ts'
+import { foldIn, type Key } from '../dsl/threefry.ts'
 import { isTensor } from '../dsl/trace.ts'
 import { mapTree } from '../dsl/tree.ts'
-import { foldIn, type Key } from '../dsl/threefry.ts'
 import type { Module, Tensors } from '../nn/module.ts'
 import type { SegmentationNet, SegmentationOutput } from '../nn/pspnet.ts'
 
@@ -85,13 +84,19 @@ export interface AnyDistillation {
   readonly init: (key: Key) => unknown
   readonly loss: (params: never, student: never, teacher: never, batch: DistillationBatch) => Distilled
 }
-type StudentTaps<D> = D extends readonly [infer H, ...infer T]
-  ? (H extends Distillation<infer S, infer _, infer _> ? S : never) & StudentTaps<T>
+type TapsOf<O> = O extends SegmentationOutput<infer Taps> ? Taps : never
+/** All the taps that the terms read, of the student (0) or of the teacher (1). */
+type TapsRead<D, Who extends 0 | 1> = D extends readonly [infer H, ...infer T]
+  ? (H extends {
+      readonly loss: (params: never, student: infer S, teacher: infer R, batch: never) => Distilled
+    }
+      ? TapsOf<[S, R][Who]>
+      : never) &
+      TapsRead<T, Who>
   : unknown
-type TeacherTaps<D> = D extends readonly [infer H, ...infer T]
-  ? (H extends Distillation<infer _, infer S, infer _> ? S : never) & TeacherTaps<T>
-  : unknown
-type Params<D> = { readonly [I in keyof D]: D[I] extends { readonly init: (key: Key) => infer P } ? P : never }
+type Params<D> = {
+  readonly [I in keyof D]: D[I] extends { readonly init: (key: Key) => infer P } ? P : never
+}
 
 /**
  * Several distillations at once: the losses add up, the parameters are a list, the logs are joined (a name that
@@ -101,7 +106,7 @@ type Params<D> = { readonly [I in keyof D]: D[I] extends { readonly init: (key: 
  */
 export function sum<const D extends readonly AnyDistillation[]>(
   ...terms: D
-): Distillation<StudentTaps<D>, TeacherTaps<D>, Params<D>> {
+): Distillation<TapsRead<D, 0>, TapsRead<D, 1>, Params<D>> {
   if (terms.length === 0) throw new UsageError('distil.sum: needs at least one distillation')
   // Term i belongs to position i of the list of parameters; the compiler cannot follow positions.
   const list = terms as unknown as readonly Distillation<unknown, unknown, unknown>[]

@@ -3,8 +3,8 @@
  * @see Hinton, Vinyals, Dean 2015, arXiv:1503.02531
  */
 import { pipe } from 'fp-ts/lib/function.js'
-import { UsageError } from '../dsl/errors.ts'
 import { div, map, mul } from '../dsl/build.ts'
+import { UsageError } from '../dsl/errors.ts'
 import { cast, where } from '../dsl/ops/elementwise.ts'
 import { klDistillation } from '../dsl/ops/loss.ts'
 import { sum } from '../dsl/ops/reduce.ts'

@@ -4,13 +4,13 @@
  * @see Liu, Yang, Chen 2022, arXiv:2207.05256 (NFD); Romero et al. 2015, arXiv:1412.6550 (FitNets)
  */
 import type { NDArray } from '../dsl/array.ts'
-import { add, mul } from '../dsl/build.ts'
-import { UsageError } from '../dsl/errors.ts'
+import { add, mul, stopGradient } from '../dsl/build.ts'
+import { CompileError, UsageError } from '../dsl/errors.ts'
 import { scope, type Tensor } from '../dsl/tensor.ts'
-import { stopGradient } from '../dsl/build.ts'
 import { foldIn } from '../dsl/threefry.ts'
 import type { FeatureMap } from '../nn/feature.ts'
 import { kaimingNormal } from '../nn/init.ts'
+import type { Tensors } from '../nn/module.ts'
 import {
   align,
   type Compare,
@@ -64,7 +64,7 @@ export function featureDistillation<STaps extends TapMap<STaps>, TTaps extends T
   method: FeatureMethod,
   options: FeatureOptions<STaps, TTaps>,
 ): Distillation<STaps, TTaps, Aligners> {
-  const { student, teacher, taps, weight = 1, mask = false, ignoreIndex = 255 } = options
+  const { taps, weight = 1, mask = false, ignoreIndex = 255 } = options
   const aligned = (options.align ?? 'conv') === 'conv'
   checkWeight(method.name, weight)
   const pairs = checkedPairs(method.name, options)
@@ -82,15 +82,24 @@ export function featureDistillation<STaps extends TapMap<STaps>, TTaps extends T
           scope(pairs[i].name, () => {
             const target = stopGradient(t.taps[to])
             const valid = mask ? validPixels(batch.label, ignoreIndex, target) : undefined
-            const source = align(s.taps[from], aligned ? params[pairs[i].name]?.weight : undefined, target)
+            const source = align(s.taps[from], aligned ? alignerOf(params, pairs[i].name) : undefined, target)
             return method.compare(method.normalise(source, valid), method.normalise(target, valid), valid)
           }),
         )
-        const total = terms.reduce((a: Tensor, b) => add(a, b))
+        const total = terms.slice(1).reduce<Tensor>((a, b) => add(a, b), terms[0])
         const each = terms.map((term, i) => [`${method.name}/${pairs[i].name}`, term])
         return { loss: mul(total, weight), logs: { [method.name]: total, ...Object.fromEntries(each) } }
       }),
   }
+}
+
+/** A missing aligner must never pass for none. */
+function alignerOf(params: Tensors<Aligners>, pair: string): Tensor {
+  const aligner = params[pair]
+  if (aligner) return aligner.weight
+  throw new CompileError(
+    `the distillation has no aligner '${pair}' among [${Object.keys(params).join(', ')}]; pass the parameters that its init made`,
+  )
 }
 
 /** The pairs with their names and channels. */

@@ -7,9 +7,12 @@ import type { NDArray } from '../dsl/array.ts'
 import { UsageError } from '../dsl/errors.ts'
 import { relu } from '../dsl/ops/activation.ts'
 import { conv2d } from '../dsl/ops/conv.ts'
+import { add } from '../dsl/ops/elementwise.ts'
+import { matmul } from '../dsl/ops/linalg.ts'
 import { batchNorm as batchNormOp } from '../dsl/ops/norm.ts'
 import { dropout as dropoutOp } from '../dsl/ops/random.ts'
 import { resizeBilinear } from '../dsl/ops/resize.ts'
+import { transpose } from '../dsl/ops/shape.ts'
 import type { Tensor } from '../dsl/tensor.ts'
 import { compose, type Layer, type None } from './compose.ts'
 import { type Floats, featureMap, floats } from './feature.ts'
@@ -101,6 +104,33 @@ export const batchNorm = (
   },
 })
 
+/** `weight` [out, in], `bias` [out]. */
+export type LinearParams = { readonly weight: NDArray; readonly bias?: NDArray }
+
+/**
+ * A linear map of the last axis: x weight^T + bias.
+ * @param options.bias whether a bias is added: true; `init`: Kaiming's normal values by fan-in
+ * @returns  [..., in] to [..., out]
+ * @example linear(512, 10)
+ */
+export const linear = (
+  inFeatures: number,
+  outFeatures: number,
+  { bias = true, init = kaimingNormal }: { readonly bias?: boolean; readonly init?: Initialiser } = {},
+): Module<Tensor, Floats, LinearParams, None> => ({
+  init: key => ({
+    params: {
+      weight: init(key, [outFeatures, inFeatures]),
+      ...(bias ? { bias: filled([outFeatures], 0) } : {}),
+    },
+    state: {},
+  }),
+  apply: (params, state, x) => {
+    const y = matmul(floats('linear', x), transpose(floats('linear', params.weight)))
+    return { out: floats('linear', params.bias ? add(y, params.bias) : y), state }
+  },
+})
+
 /**
  * Dropout in training, with masks from `mode.key`; else the identity.
  * @param rate the probability of a zero, in [0, 1]
@@ -126,8 +156,9 @@ export const dropout = (rate: number): Module<Tensor, Floats, None, None> => ({
 export const upsample = (factor: number): Layer<None> => ({
   init: () => ({ params: {}, state: {} }),
   apply: (_, state, x) => {
-    const [h, w] = x.shape.slice(2).map(n => Math.round(n * factor))
-    return { out: pipe(featureMap('upsample', x), resizeBilinear({ size: [h, w] })), state }
+    const image = featureMap('upsample', x)
+    const [h, w] = image.shape.slice(2).map(n => Math.round(n * factor))
+    return { out: resizeBilinear(image, { size: [h, w] }), state }
   },
 })
 

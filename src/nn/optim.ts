@@ -4,30 +4,14 @@
  * the parameters. The formulas are PyTorch's.
  */
 
-import type { NDArray } from '../dsl/array.ts'
-import { array } from '../dsl/array.ts'
-import {
-  add,
-  cast,
-  div,
-  less,
-  map,
-  mul,
-  neg,
-  type Operand,
-  reshape,
-  scalar,
-  select,
-  sub,
-  sum,
-} from '../dsl/build.ts'
+import { array, type NDArray } from '../dsl/array.ts'
+import { add, cast, div, less, map, mul, neg, type Operand, scalar, select, sub, sum } from '../dsl/build.ts'
 import { makeData } from '../dsl/dtype.ts'
 import { CompileError, UsageError } from '../dsl/errors.ts'
 import { size } from '../dsl/shape.ts'
 import { scope, type Tensor } from '../dsl/tensor.ts'
 import { isTensor, isType } from '../dsl/trace.ts'
 import { leaves, mapTree } from '../dsl/tree.ts'
-import type { Tensors } from './module.ts'
 
 /** An optimiser's state: the number of steps done (i32[]), and its moments, each a tree like the parameters. */
 export type OptimiserState<P> = { readonly step: NDArray; readonly moments: readonly P[] }
@@ -230,9 +214,6 @@ export function clipByGlobalNorm<T>(tree: T, maxNorm: number): { readonly grads:
     const ratio = div(maxNorm, add(norm, 1e-6))
     const factor = select(less(ratio, 1), ratio, scalar(1, norm.dtype))
     // each leaf is replaced by one of its type
-    return { grads: mapTree(tree, isTensor, g => mul(g, reshape(factor, []))) as T, norm }
+    return { grads: mapTree(tree, isTensor, g => mul(g, factor)) as T, norm }
   })
 }
-
-/** The tree of tensors that `update` sees for a tree of arrays: `OptimiserState` while a step is traced. */
-export type OptimiserTensors<P> = Tensors<OptimiserState<P>>

@@ -15,19 +15,21 @@ import { type FeatureMap, featureMap } from './feature.ts'
 import { type Initialiser, kaimingNormal } from './init.ts'
 import { batchNorm, conv } from './layers.ts'
 
-/** How a block maps its input: `stride` on the way in, `dilation` of its 3 x 3 convolutions. */
+/** How a block maps its input. */
 export interface BlockOptions {
-  /** 1 */
+  /** Of the first 3 x 3 convolution and the shortcut: 1. */
   readonly stride?: number
-  /** 1 */
+  /** Of the 3 x 3 convolutions: 1. */
   readonly dilation?: number
+  /** Of the first 3 x 3 convolution alone, which may still read the grid of the stage before: `dilation`. */
+  readonly entryDilation?: number
 }
 
 // torchvision's: the variance of the gradients is kept
 const init: Initialiser = (key, shape) => kaimingNormal(key, shape, { mode: 'fanOut' })
 const conv1x1 = (from: number, to: number, stride = 1) =>
   conv(from, to, { kernel: 1, stride, bias: false, init })
-const conv3x3 = (from: number, to: number, { stride = 1, dilation = 1 }: BlockOptions = {}) =>
+const conv3x3 = (from: number, to: number, dilation: number, stride = 1) =>
   conv(from, to, { kernel: 3, stride, padding: dilation, dilation, bias: false, init })
 
 /** The projection of a shortcut whose size or channels change, under torchvision's name. */
@@ -44,13 +46,13 @@ const projection = (from: number, to: number, stride: number) =>
 export const basicBlock = (
   inChannels: number,
   width: number,
-  { stride = 1, dilation = 1 }: BlockOptions = {},
+  { stride = 1, dilation = 1, entryDilation = dilation }: BlockOptions = {},
 ) =>
   compose(
     {
-      conv1: conv3x3(inChannels, width, { stride, dilation }),
+      conv1: conv3x3(inChannels, width, entryDilation, stride),
       bn1: batchNorm(width),
-      conv2: conv3x3(width, width),
+      conv2: conv3x3(width, width, dilation),
       bn2: batchNorm(width),
       ...projection(inChannels, width, stride),
     },
@@ -70,13 +72,13 @@ export const basicBlock = (
 export const bottleneck = (
   inChannels: number,
   width: number,
-  { stride = 1, dilation = 1 }: BlockOptions = {},
+  { stride = 1, dilation = 1, entryDilation = dilation }: BlockOptions = {},
 ) =>
   compose(
     {
       conv1: conv1x1(inChannels, width),
       bn1: batchNorm(width),
-      conv2: conv3x3(width, width, { stride, dilation }),
+      conv2: conv3x3(width, width, entryDilation, stride),
       bn2: batchNorm(width),
       conv3: conv1x1(width, 4 * width),
       bn3: batchNorm(4 * width),
@@ -141,13 +143,14 @@ export const resnet = ({
   const expansion = expansions[block]
   const layer = (stage: number) => {
     const stride = stage === 0 ? 1 : 2
-    // the stage's own factor of dilation; its first block still reads the grid of the stage before, as torchvision's
+    // A stride that is left out dilates all that follows it: at every (dilation)-th position the features are those
+    // of the strided network. The block that left it out still enters on the grid of the stage before.
     const before = Math.max((4 * 2 ** Math.max(stage - 1, 0)) / outputStride, 1)
     const dilation = Math.max((4 * 2 ** stage) / outputStride, 1)
     const to = width * 2 ** stage
     const from = stage === 0 ? width : (to / 2) * expansion
     return sequential(
-      one(from, to, { stride: dilation > before ? 1 : stride, dilation: before }),
+      one(from, to, { stride: dilation > before ? 1 : stride, dilation, entryDilation: before }),
       ...Array.from({ length: blocks[stage] - 1 }, () => one(to * expansion, to, { dilation })),
     )
   }

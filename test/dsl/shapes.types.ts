@@ -194,3 +194,11 @@ is<readonly [8, 21]>()(oneHot(zeros([8], 'i32'), 21))
 is<readonly [8, 10]>()(sort(m).indices)
 is<readonly [8, 3]>()(topk(m, { k: 3 }).values)
 is<readonly [5]>()(iota(5))
+
+// options that do not exist
+// @ts-expect-error the option is `stride`
+conv2d(x, w, { strides: 2, padding: 1 })
+// @ts-expect-error the option is `axes`
+pipe(x, sum({ axis: 1, keepdims: true }))
+// @ts-expect-error the option is `kernel`
+maxPool2d(x, { kernel: 2, strides: 2 })

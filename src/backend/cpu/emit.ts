@@ -58,7 +58,13 @@ export function inScope(e: Emitter, body: () => void): Code {
 }
 
 /** Writes `for (local = (as it is); ; local += step) { body } while (local < end)`: runs at least once. */
-export function putLoop(code: Code, local: number, step: number, end: (code: Code) => void, body: Code): void {
+export function putLoop(
+  code: Code,
+  local: number,
+  step: number,
+  end: (code: Code) => void,
+  body: Code,
+): void {
   put(code, 'loop', EMPTY)
   append(code, body)
   put(code, 'local.get', local)

@@ -51,14 +51,14 @@ export function startFold(
   return fold
 }
 
-function putIdentity(code: Code, f: Fold): void {
+function putIdentity(code: Code, f: Fold) {
   const { how, dtype } = f.accumulator
   const x = identity(how, dtype)
   if (!f.vector) put(code, `${registerOf(dtype)}.const`, x)
   else if (dtype === 'f32') putFloats(code, x)
   else putInts(code, new Array<number>(LANES).fill(dtype === 'bool' ? -x : x))
 }
-function setIdentity(code: Code, f: Fold, local: number): void {
+function setIdentity(code: Code, f: Fold, local: number) {
   putIdentity(code, f)
   put(code, 'local.set', local)
 }
@@ -75,7 +75,7 @@ function combiner(f: Fold): string | null {
 }
 
 /** Pushes whether x is a better extremum than y. */
-function putBetter(code: Code, f: Fold, x: number, y: number): void {
+function putBetter(code: Code, f: Fold, x: number, y: number) {
   const { how, dtype } = f.accumulator
   const greater = how === 'argmax' || how === 'max'
   const float = dtype === 'f32' || dtype === 'f64'
@@ -93,14 +93,14 @@ function putBetter(code: Code, f: Fold, x: number, y: number): void {
   put(code, f.vector ? 'v128.and' : 'i32.and')
   put(code, f.vector ? 'v128.or' : 'i32.or')
 }
-function putNaN(code: Code, prefix: string, x: number): void {
+function putNaN(code: Code, prefix: string, x: number) {
   put(code, 'local.get', x)
   put(code, 'local.get', x)
   put(code, `${prefix}.ne`)
 }
 
 /** Chooses by the condition on the stack: target = condition ? x : target. */
-function putChoice(e: Emitter, code: Code, f: Fold, pairs: readonly (readonly [number, number])[]): void {
+function putChoice(e: Emitter, code: Code, f: Fold, pairs: readonly (readonly [number, number])[]) {
   const condition = newLocal(e, f.vector ? 'v128' : 'i32')
   put(code, 'local.set', condition)
   for (const [target, x] of pairs) {
@@ -124,8 +124,12 @@ export function putUpdate(
   value: number,
   position: number | null,
   skip: number,
-): void {
-  const counted = () => putInts(code, [0, 1, 2, 3].map(i => (i < skip ? 0 : -1)))
+) {
+  const counted = () =>
+    putInts(
+      code,
+      [0, 1, 2, 3].map(i => (i < skip ? 0 : -1)),
+    )
   if (f.position !== null && position !== null) {
     putBetter(code, f, value, f.best)
     if (skip > 0) {
@@ -154,7 +158,7 @@ export function putUpdate(
 }
 
 /** Puts a finished block of a sum aside. */
-export function putFlush(code: Code, f: Fold): void {
+export function putFlush(code: Code, f: Fold) {
   if (f.total === null) return
   put(code, 'local.get', f.total)
   put(code, 'local.get', f.best)
@@ -164,7 +168,7 @@ export function putFlush(code: Code, f: Fold): void {
 }
 
 /** into = into and from; at equal extrema the smaller position. */
-function putMerge(e: Emitter, code: Code, into: Fold, from: Fold): void {
+function putMerge(e: Emitter, code: Code, into: Fold, from: Fold) {
   if (into.position === null || from.position === null) return putUpdate(e, code, into, from.best, null, 0)
   const prefix = into.vector ? shape(into) : registerOf(into.accumulator.dtype)
   const logic = into.vector ? 'v128' : 'i32'

@@ -69,7 +69,14 @@ const constantLocal = (c: IndexContext, k: number): number =>
  * start + unit * a, for one lane of one tile position.
  * @param start  a local of the function's scope (a buffer's address), or null
  */
-export function sum(c: IndexContext, a: Affine, at: Shift, lane: number, unit: number, start: number | null): Sum {
+export function sum(
+  c: IndexContext,
+  a: Affine,
+  at: Shift,
+  lane: number,
+  unit: number,
+  start: number | null,
+): Sum {
   let offset = a.offset * unit
   const parts: { level: number; local: number; coef: number }[] = []
   for (const { atom, coef } of a.terms) {
@@ -171,7 +178,9 @@ function quotient(c: IndexContext, t: Extract<Atom, { k: 'div' | 'mod' }>, at: S
 export function laneStride(c: IndexContext, a: Affine): number | null {
   if (c.vector === null) return 0
   const bit = 1 << c.vector
-  const hidden = a.terms.some(({ atom }) => atom.k !== 'axis' && axesOf({ terms: [{ atom, coef: 1 }], offset: 0 }, c.dependsOn) & bit)
+  const hidden = a.terms.some(
+    ({ atom }) => atom.k !== 'axis' && axesOf({ terms: [{ atom, coef: 1 }], offset: 0 }, c.dependsOn) & bit,
+  )
   return hidden ? null : coefficient(a, c.vector)
 }
 

@@ -70,7 +70,8 @@ function blocks(k: Kernel, reduce: readonly Loop[]): Nest['block'] {
   for (let i = reduce.length - 1; i >= 0; i--) {
     const l = reduce[i]
     const perIteration = inner * (steps(l) / Math.ceil(l.extent / step(l)))
-    if (inner * steps(l) > BLOCK) return { loop: i, iterations: Math.max(1, Math.floor(BLOCK / perIteration)) }
+    if (inner * steps(l) > BLOCK)
+      return { loop: i, iterations: Math.max(1, Math.floor(BLOCK / perIteration)) }
     inner *= steps(l)
   }
   return null

@@ -27,7 +27,7 @@ function named(fn: ScalarOp, dtype: DType): string | undefined {
 }
 
 /** Writes one operation on single elements. */
-export function putScalar(code: Code, o: Operation, x: readonly number[]): void {
+export function putScalar(code: Code, o: Operation, x: readonly number[]) {
   const get = (i: number) => put(code, 'local.get', x[i])
   const all = () => x.forEach((_, i) => void get(i))
   const int = !isFloatRegister(o.from)
@@ -100,7 +100,7 @@ export function putScalar(code: Code, o: Operation, x: readonly number[]): void 
 }
 
 /** WebAssembly traps on x / 0 and on the smallest integer / -1; the language says x / 0 = x, x % 0 = 0. */
-function putIntegerDivision(code: Code, o: Operation, x: readonly number[]): void {
+function putIntegerDivision(code: Code, o: Operation, x: readonly number[]) {
   const isConst = (n: number) => {
     put(code, 'local.get', x[1])
     put(code, 'i32.const', n)
@@ -130,7 +130,7 @@ function putIntegerDivision(code: Code, o: Operation, x: readonly number[]): voi
   }
 }
 
-function putCast(code: Code, from: DType, to: DType): void {
+function putCast(code: Code, from: DType, to: DType) {
   const a = registerOf(from)
   if (to === 'bool') {
     if (from === 'bool') return
@@ -145,7 +145,7 @@ function putCast(code: Code, from: DType, to: DType): void {
 }
 
 /** exp2i builds a number from its exponent, exponent reads it; biased by 127 and 1023. */
-function putExponent(code: Code, o: Operation): void {
+function putExponent(code: Code, o: Operation) {
   const wide = o.from === 'f64'
   const i = wide ? 'i64' : 'i32'
   const [bias, shift] = wide ? [1023, 52] : [127, 23]
@@ -170,7 +170,7 @@ function putExponent(code: Code, o: Operation): void {
 export type NewLocal = (type: ValueType) => number
 
 /** Pushes a vector whose lanes are all the element in `local`. */
-export function putSplat(code: Code, dtype: DType, local: number): void {
+export function putSplat(code: Code, dtype: DType, local: number) {
   if (dtype === 'bool') put(code, 'i32.const', 0)
   put(code, 'local.get', local)
   if (dtype === 'bool') put(code, 'i32.sub')
@@ -178,7 +178,7 @@ export function putSplat(code: Code, dtype: DType, local: number): void {
 }
 
 /** Pushes one lane of a vector as an element. */
-export function putLane(code: Code, dtype: DType, local: number, lane: number): void {
+export function putLane(code: Code, dtype: DType, local: number, lane: number) {
   put(code, 'local.get', local)
   put(code, `${dtype === 'f32' ? 'f32x4' : 'i32x4'}.extract_lane`, lane)
   if (dtype === 'bool') {
@@ -188,7 +188,7 @@ export function putLane(code: Code, dtype: DType, local: number, lane: number): 
 }
 
 /** Pushes a vector made of four elements in locals. */
-export function putGathered(code: Code, dtype: DType, lanes: readonly number[]): void {
+export function putGathered(code: Code, dtype: DType, lanes: readonly number[]) {
   putSplat(code, dtype, lanes[0])
   for (let i = 1; i < 4; i++) {
     if (dtype === 'bool') put(code, 'i32.const', 0)
@@ -199,7 +199,7 @@ export function putGathered(code: Code, dtype: DType, lanes: readonly number[]):
 }
 
 /** Pushes a constant vector of 32-bit integers. */
-export function putInts(code: Code, lanes: readonly number[]): void {
+export function putInts(code: Code, lanes: readonly number[]) {
   const bytes = new Uint8Array(Int32Array.from(lanes).buffer)
   put(code, 'v128.const', ...bytes)
 }
@@ -217,7 +217,7 @@ export function putVector(
   dtypes: readonly DType[],
   newLocal: NewLocal,
   uniform: number | null,
-): void {
+) {
   const get = (i: number) => put(code, 'local.get', x[i])
   const all = () => x.forEach((_, i) => void get(i))
   const float = o.from === 'f32'
@@ -285,7 +285,7 @@ export function putVector(
   put(code, name.replace('32.', '32x4.'))
 }
 
-function putVectorCast(code: Code, from: DType, to: DType): void {
+function putVectorCast(code: Code, from: DType, to: DType) {
   if (from === to) return
   if (to === 'bool') {
     putInts(code, [0, 0, 0, 0])
@@ -301,7 +301,7 @@ function putVectorCast(code: Code, from: DType, to: DType): void {
 }
 
 /** Pushes a constant vector of one number. */
-export function putFloats(code: Code, x: number): void {
+export function putFloats(code: Code, x: number) {
   put(code, 'v128.const', ...new Uint8Array(Float32Array.of(x, x, x, x).buffer))
 }
 
@@ -312,7 +312,7 @@ function putLanes(
   x: readonly number[],
   dtypes: readonly DType[],
   newLocal: NewLocal,
-): void {
+) {
   const operands = dtypes.map(d => newLocal(registerOf(d)))
   const results = [0, 1, 2, 3].map(lane => {
     for (const [i, d] of dtypes.entries()) {

@@ -7,7 +7,6 @@ import type { Tensor } from '../../dsl/tensor.ts'
 import { isTensor } from '../../dsl/trace.ts'
 import { fillTree, leaves, type MapTree } from '../../dsl/tree.ts'
 import { type Argument, type Backend, isResident, type Resident } from '../backend.ts'
-import { inline } from '../passes/inline.ts'
 import { interpret, referenceDTypes } from './reference.ts'
 
 class HostArray implements Resident {
@@ -40,11 +39,10 @@ export const referenceBackend = (): Backend => ({
   description: 'reference interpreter (JavaScript)',
   dtypes: referenceDTypes,
   compile: graph => async () => {
-    const plain = inline(graph)
     return E.right({
-      stats: { kernels: plain.eqns.length, arenaBytes: 0 },
+      stats: { kernels: graph.eqns.length, arenaBytes: 0 },
       run: async (args, donate) => {
-        const out = interpret(plain, args.map(toHost)).map(a => new HostArray(a))
+        const out = interpret(graph, args.map(toHost)).map(a => new HostArray(a))
         args.forEach((a, i) => {
           if (donate[i] && isResident(a)) a.dispose()
         })
@@ -64,9 +62,5 @@ export const referenceBackend = (): Backend => ({
  */
 export function evaluate<T>(tree: T): MapTree<T, Tensor, NDArray> {
   const outputs = leaves(tree, isTensor).map(l => l.leaf)
-  return fillTree(tree, isTensor, interpret(inline(makeGraph([], outputs)), [])) as MapTree<
-    T,
-    Tensor,
-    NDArray
-  >
+  return fillTree(tree, isTensor, interpret(makeGraph([], outputs), [])) as MapTree<T, Tensor, NDArray>
 }

@@ -4,14 +4,18 @@
  */
 import type { NDArray } from '../../dsl/array.ts'
 import { type DType, dtypes, makeData, type TypedArray } from '../../dsl/dtype.ts'
-import type { Graph } from '../../dsl/graph.ts'
-import type { Contraction, Op, Prims, Reduction, Sliding } from '../../dsl/prim.ts'
+import { type Graph, makeGraph } from '../../dsl/graph.ts'
+import type { Closed, Contraction, Op, Prims, Reduction, Sliding } from '../../dsl/prim.ts'
 import { applyScalar } from '../../dsl/scalar-eval.ts'
 import { range, type Shape, size, strides } from '../../dsl/shape.ts'
 import type { Tensor, TensorType } from '../../dsl/tensor.ts'
 import { threefry2x32 } from '../../dsl/threefry.ts'
 
-type Rule<K extends Op> = (p: Prims[K], xs: readonly NDArray[], type: TensorType) => TypedArray
+type Rule<K extends Op> = (
+  p: Prims[K],
+  xs: readonly NDArray[],
+  type: TensorType,
+) => TypedArray | readonly NDArray[]
 
 /** Calls f at every index of a shape, in row-major order. */
 function each(shape: Shape, f: (index: readonly number[], flat: number) => void): void {
@@ -129,14 +133,12 @@ function eachWindow(xShape: Shape, yShape: Shape, w: Sliding, f: (x: number, y: 
   })
 }
 
-/** One rule per primitive. Arguments and calls are resolved before. */
+/** One rule per primitive. */
 export const referenceRules = {
   input: () => {
     throw new Error('an argument is not interpreted')
   },
-  call: () => {
-    throw new Error('a call is inlined before')
-  },
+  call: (p, xs) => apply(p, xs),
   const: p => p.data,
   iota: (p, _, type) => {
     const y = makeData(type.dtype, size(type.shape))
@@ -145,8 +147,15 @@ export const referenceRules = {
     })
     return y
   },
-  randomBits: (p, [k]) =>
-    new Uint32Array(size(p.shape)).map((_, i) => threefry2x32([k.data[0], k.data[1]], i, 0)[0]),
+  randomBits: (p, [k], type) => {
+    const n = size(p.shape)
+    const y = new Uint32Array(size(type.shape))
+    for (let i = 0; i < y.length; i++) {
+      const at = 2 * Math.floor(i / n)
+      y[i] = threefry2x32([k.data[at], k.data[at + 1]], i % n, 0)[0]
+    }
+    return y
+  },
   map: (p, xs, type) => {
     const y = makeData(type.dtype, size(type.shape))
     const operand = xs[xs.length - 1].dtype
@@ -244,28 +253,56 @@ export const referenceRules = {
     return makeData(type.dtype, acc.length).map((_, n) => acc[n]) as TypedArray
   },
   stopGradient: (_, [x]) => x.data,
+  barrier: (_, [x]) => x.data,
+  cond: (p, [c, ...xs]) => apply(c.data[0] ? p.onTrue : p.onFalse, xs),
+  scan: (p, xs) => {
+    const fixed = p.constants + p.carries
+    const sequences = xs.slice(fixed)
+    let carries = xs.slice(p.constants, fixed)
+    const stacked = p.step.body.slice(p.carries).map(y => ({
+      shape: [p.length, ...y.shape],
+      dtype: y.dtype,
+      data: makeData(y.dtype, p.length * size(y.shape)),
+    }))
+    for (let k = 0; k < p.length; k++) {
+      const t = p.reverse ? p.length - 1 - k : k
+      const slices = sequences.map(x => {
+        const n = size(x.shape.slice(1))
+        return { shape: x.shape.slice(1), dtype: x.dtype, data: x.data.slice(t * n, (t + 1) * n) }
+      })
+      const out = apply(p.step, [...xs.slice(0, p.constants), ...carries, ...slices])
+      carries = out.slice(0, p.carries)
+      out.slice(p.carries).forEach((y, i) => {
+        stacked[i].data.set(y.data, t * y.data.length)
+      })
+    }
+    return [...carries, ...stacked]
+  },
 } satisfies { readonly [K in Op]: Rule<K> }
 
+/** A function as data, applied. */
+const apply = (f: Closed, xs: readonly NDArray[]): NDArray[] => interpret(makeGraph(f.params, f.body), xs)
+
 /**
- * Runs a graph (without calls) on host arrays.
+ * Runs a graph on host arrays.
  * @param args one per input of the graph
  */
 export function interpret(graph: Graph, args: readonly NDArray[]): NDArray[] {
-  const values = new Map<Tensor['eqn'], NDArray>()
+  const values = new Map<Tensor['eqn'], readonly NDArray[]>()
   graph.inputs.forEach((t, i) => {
-    values.set(t.eqn, args[i])
+    values.set(t.eqn, [args[i]])
   })
-  const get = (t: Tensor): NDArray => values.get(t.eqn) as NDArray
+  const get = (t: Tensor): NDArray => (values.get(t.eqn) as readonly NDArray[])[t.output]
   const last = new Map<Tensor['eqn'], number>()
   graph.eqns.forEach((e, i) => {
     for (const x of e.inputs) last.set(x.eqn, i)
   })
   for (const t of graph.outputs) last.set(t.eqn, Number.POSITIVE_INFINITY)
   graph.eqns.forEach((e, i) => {
-    const type = e.types[0]
     // The row fits the equation's op; TypeScript cannot relate the two through an index.
     const rule = referenceRules[e.op] as Rule<Op>
-    values.set(e, { ...type, data: rule(e.params, e.inputs.map(get), type) })
+    const out = rule(e.params, e.inputs.map(get), e.types[0])
+    values.set(e, Array.isArray(out) ? out : [{ ...e.types[0], data: out as TypedArray }])
     for (const x of e.inputs) if (last.get(x.eqn) === i) values.delete(x.eqn)
   })
   return graph.outputs.map(get)

@@ -61,14 +61,19 @@ interface Range {
 
 /** Opens the i-th parallel loop and those inside it. */
 function openParallel(c: Values, nest: Nest, i: number, range: Range): void {
-  if (i === nest.parallel.length) return atPoint(c, nest)
+  if (i === nest.parallel.length) {
+    atPoint(c, nest)
+    return
+  }
   const l = nest.parallel[i]
   const e = c.emitter
   const out = innermost(c).tail
   const level = e.scopes.length
   if (iterations(l) === 1) {
     c.places[l.axis] = { local: null, base: 0, level }
-    return append(out, inScope(e, () => openParallel(c, nest, i + 1, range)))
+    const whole = inScope(e, () => openParallel(c, nest, i + 1, range))
+    append(out, whole)
+    return
   }
   const counter = newLocal(e, 'i32')
   const overlaps = l.extent % step(l) !== 0
@@ -166,7 +171,10 @@ interface ReduceState {
 
 /** Opens the i-th reduce loop, segment by segment, and those inside it. */
 function openReduce(c: Values, s: ReduceState, i: number): void {
-  if (i === s.nest.reduce.length) return atReducePoint(c, s)
+  if (i === s.nest.reduce.length) {
+    atReducePoint(c, s)
+    return
+  }
   const l = s.nest.reduce[i]
   const e = c.emitter
   const block = s.nest.block?.loop === i ? s.nest.block.iterations : null
@@ -261,7 +269,7 @@ function flatPosition(c: Values, at: Shift, vector: boolean): number {
 }
 
 /** Writes a store of mode 'set' at a tile position. */
-function putStore(c: Values, nest: Nest, s: Store, at: Shift): void {
+function putStore(c: Values, nest: Nest, s: Store, at: Shift) {
   const { dtype } = instructions(c.kernel)[s.value]
   const lanes = nest.parallel.some(l => l.lanes > 1)
   const bit = nest.vector === null ? 0 : 1 << nest.vector

@@ -60,12 +60,7 @@ export const align = (dtype: DType): number => (dtype === 'f64' ? 3 : 2)
 export const vectorShape = (dtype: DType): 'f32x4' | 'i32x4' => (dtype === 'f32' ? 'f32x4' : 'i32x4')
 
 /** The pulling functions over an emitter; `vector` is the axis of the lanes, `tiled` the axes with tiles. */
-export function makeValues(
-  kernel: Kernel,
-  emitter: Emitter,
-  vector: number | null,
-  tiled: number,
-): Values {
+export function makeValues(kernel: Kernel, emitter: Emitter, vector: number | null, tiled: number): Values {
   const all = instructions(kernel)
   const masks = dependencies(kernel)
   const places: Place[] = kernel.axes.map(() => ({ local: null, base: 0, level: 0 }))
@@ -80,13 +75,15 @@ export function makeValues(
     packed: new Map(),
     levelOf(mask) {
       let level = 0
-      for (let rest = mask; rest !== 0; rest &= rest - 1) level = Math.max(level, places[31 - Math.clz32(rest & -rest)].level)
+      for (let rest = mask; rest !== 0; rest &= rest - 1)
+        level = Math.max(level, places[31 - Math.clz32(rest & -rest)].level)
       return level
     },
     dependsOn: id => masks[id],
     shiftKey: (mask, at) => {
       let key = ''
-      for (let rest = mask & tiled; rest !== 0; rest &= rest - 1) key += `,${at[31 - Math.clz32(rest & -rest)]}`
+      for (let rest = mask & tiled; rest !== 0; rest &= rest - 1)
+        key += `,${at[31 - Math.clz32(rest & -rest)]}`
       return key
     },
     isVector: id => vector !== null && (masks[id] & (1 << vector)) !== 0,
@@ -137,12 +134,13 @@ export function makeValues(
 
 function accumulated(c: Values, accumulator: number, at: Shift): number {
   const found = c.results.get(`${accumulator}:${at.join()}`)
-  if (found === undefined) throw new Error(`cpu: accumulator ${accumulator} of ${c.kernel.name} is not finished`)
+  if (found === undefined)
+    throw new Error(`cpu: accumulator ${accumulator} of ${c.kernel.name} is not finished`)
   return found
 }
 
 /** Pushes the value of an instruction. Operands are pulled first, so that nothing stands half on the stack. */
-function putValue(c: Values, code: Code, id: number, all: readonly Instr[], at: Shift, vector: boolean): void {
+function putValue(c: Values, code: Code, id: number, all: readonly Instr[], at: Shift, vector: boolean) {
   const x = all[id]
   switch (x.k) {
     case 'lit':
@@ -165,7 +163,8 @@ function putValue(c: Values, code: Code, id: number, all: readonly Instr[], at: 
         )
         return
       }
-      const shift = (x.fn === 'shl' || x.fn === 'shr') && !c.isVector(x.args[1]) ? c.value(x.args[1], at) : null
+      const shift =
+        (x.fn === 'shl' || x.fn === 'shr') && !c.isVector(x.args[1]) ? c.value(x.args[1], at) : null
       const operands = shift === null ? x.args : [x.args[0]]
       const locals = operands.map(a => c.lanes(a, at))
       return putVector(code, o, locals, dtypes, t => newLocal(c.emitter, t), shift)
@@ -180,7 +179,7 @@ function addressOf(c: Values, id: number, x: Load, at: Shift, lane: number) {
 }
 
 /** One element; behind a guard the address is the buffer's first element and the value 0. */
-function putLoad(c: Values, code: Code, x: Load, id: number, at: Shift, lane: number): void {
+function putLoad(c: Values, code: Code, x: Load, id: number, at: Shift, lane: number) {
   const guard = x.guard.length > 0 ? insideElement(c, x.guard, at, lane) : null
   const a = addressOf(c, id, x, at, lane)
   if (guard === null) {
@@ -195,12 +194,7 @@ function putLoad(c: Values, code: Code, x: Load, id: number, at: Shift, lane: nu
 }
 
 /** Pushes guard ? address : base. */
-function putGuarded(
-  code: Code,
-  a: { local: number; offset: number },
-  base: number,
-  guard: number,
-): void {
+function putGuarded(code: Code, a: { local: number; offset: number }, base: number, guard: number) {
   put(code, 'local.get', a.local)
   if (a.offset !== 0) {
     put(code, 'i32.const', a.offset)
@@ -215,7 +209,7 @@ function putGuarded(
  * Four lanes: neighbours by one load, any others one by one. Behind a guard that differs between neighbours the
  * load happens if any lane is inside; what the others read lies within 12 bytes of it and is masked.
  */
-function putVectorLoad(c: Values, code: Code, x: Load, id: number, at: Shift): void {
+function putVectorLoad(c: Values, code: Code, x: Load, id: number, at: Shift) {
   const packed = c.packed.get(id)
   const stride = packed ? 1 : laneStride(c, x.index)
   const guardMask = axesOfGuard(x.guard, c.dependsOn)
@@ -252,7 +246,7 @@ function putVectorLoad(c: Values, code: Code, x: Load, id: number, at: Shift): v
 }
 
 /** Pushes the address if any lane is inside, else the buffer's. */
-function putAny(c: Values, code: Code, a: { local: number; offset: number }, base: number, mask: number): void {
+function putAny(c: Values, code: Code, a: { local: number; offset: number }, base: number, mask: number) {
   const any = newLocal(c.emitter, 'i32')
   put(code, 'local.get', mask)
   put(code, 'v128.any_true')
@@ -260,7 +254,7 @@ function putAny(c: Values, code: Code, a: { local: number; offset: number }, bas
   putGuarded(code, a, base, any)
 }
 
-function putGather(c: Values, code: Code, x: Load, id: number, at: Shift): void {
+function putGather(c: Values, code: Code, x: Load, id: number, at: Shift) {
   const lanes = [0, 1, 2, 3].map(lane => ({
     a: addressOf(c, id, x, at, lane),
     guard: x.guard.length > 0 ? insideElement(c, x.guard, at, lane) : null,

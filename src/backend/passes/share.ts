@@ -1,4 +1,4 @@
-/** Shares common subexpressions: equal primitives on equal operands are computed once. */
+/** Shares common subexpressions: equal primitives on equal operands are computed once, but behind a barrier again. */
 import type { TypedArray } from '../../dsl/dtype.ts'
 import { type Graph, rebind, rewrite } from '../../dsl/graph.ts'
 import { type Eqn, results, type Tensor } from '../../dsl/tensor.ts'
@@ -16,7 +16,7 @@ function dataKey(data: TypedArray): string {
 export function share(g: Graph): Graph {
   const known = new Map<string, readonly Tensor[]>()
   return rewrite(g, (e, xs) => {
-    if (e.op === 'call' || e.op === 'input') return null
+    if (e.op === 'input' || e.op === 'barrier') return null
     const key = `${keyOf(e)}|${xs.map(x => `${x.eqn.id}.${x.output}`).join()}`
     const same = known.get(key)
     if (same) return same

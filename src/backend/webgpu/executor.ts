@@ -37,7 +37,7 @@ const RUNS_AHEAD = 32
 /**
  * The backend on an open device.
  * @param toPlan  from a graph to kernels and memory; may throw CompileError
- * @example const backend = webgpuBackend(device, graph => plan(graph, webgpuTarget))
+ * @example webgpuBackend(device, graph => planGraph(graph, k => chooseSchedule(k, target)))
  */
 export function webgpuBackend(
   device: Device,
@@ -97,9 +97,10 @@ interface Step {
   readonly groups: Map<string, GPUBindGroup>
 }
 
-/** A compiled plan. */
+/** A compiled plan: what is left of it when its constants are on the device. */
 interface Executable {
-  readonly plan: Plan
+  readonly inputs: readonly TensorType[]
+  readonly outputs: readonly TensorType[]
   readonly steps: readonly Step[]
   readonly poison: () => void
   /** Whether a run passed WebGPU's validation. */
@@ -142,11 +143,13 @@ async function compilePlan(shared: Shared, plan: Plan): Promise<Program> {
     return { pipeline: pipelines[i], workgroups: shader.workgroups, resources, groups: new Map() }
   })
   const poison = () => {
-    if (shared.options.poison) fillWithNaN(device, arena, Math.max(plan.arenaBytes, 4))
+    if (shared.options.poison) fillWithNaN(device, arena, arena.size)
   }
-  const program: Executable = { plan, steps, poison, proven: false }
+  const { inputs, outputs, arenaBytes } = plan
+  const stats = { kernels: plan.steps.length, arenaBytes }
+  const program: Executable = { inputs, outputs, steps, poison, proven: false }
   return {
-    stats: { kernels: plan.steps.length, arenaBytes: plan.arenaBytes },
+    stats,
     run: (args, donate) => runPlan(shared, program, args, donate),
   }
 }
@@ -160,9 +163,9 @@ async function runPlan(
   donate: readonly boolean[],
 ): Promise<readonly Resident[]> {
   const { device, pool, options } = shared
-  const { plan, steps } = program
+  const { steps } = program
   device.check()
-  const owners = args.map((a, i) => ownerOf(shared, a, plan.inputs[i], i))
+  const owners = args.map((a, i) => ownerOf(shared, a, program.inputs[i], i))
   // From here on nobody else can use or free what is donated, whatever we wait for.
   const held = owners.map(o => o?.buffer ?? null)
   const spent = new Set<PooledBuffer>()
@@ -180,13 +183,13 @@ async function runPlan(
   try {
     const inputs: PooledBuffer[] = []
     for (const [i, a] of args.entries()) {
-      const buffer = held[i] ?? (await take(plan.inputs[i]))
+      const buffer = held[i] ?? (await take(program.inputs[i]))
       inputs.push(buffer)
       if (held[i] !== null || isResident(a)) continue
       device.write(buffer.gpu, 0, toWords(a.dtype, a.data))
       spent.add(buffer)
     }
-    const outputs = await Promise.all(plan.outputs.map(take))
+    const outputs = await Promise.all(program.outputs.map(take))
     if (options.poison) {
       program.poison()
       for (const b of outputs) fillWithNaN(device, b.gpu, b.bytes)
@@ -203,7 +206,7 @@ async function runPlan(
       shared.ahead = 0
       await device.wait(device.queue.onSubmittedWorkDone())
     }
-    return outputs.map((b, i) => makeArray(shared, plan.outputs[i], b))
+    return outputs.map((b, i) => makeArray(shared, program.outputs[i], b))
   } catch (e) {
     giveWhenRead(pool, new Set([...fresh, ...spent]))
     throw e

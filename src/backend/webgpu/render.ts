@@ -25,7 +25,7 @@ export interface Shader {
 const WORKGROUP = 64
 /** Workgroups of a dispatch in one dimension: WebGPU's default limit, and what drivers have. */
 const MAX_GROUPS = 65535
-/** Invocations of a workgroup along each of two tiled axes: a square reuses most in the caches. */
+/** Invocations of a workgroup along each of two axes of a contraction: a square reuses most in the caches. */
 const SQUARE = 8
 /** Terms that one f32 sum adds up in a row; longer sums are sums of partial sums of about BLOCK terms. */
 const LONGEST_RUN = 1024
@@ -100,12 +100,16 @@ function gridOf(k: Kernel, tiles: readonly Tile[]): Grid {
   const points = product(axes)
   if (points >= 2 ** 31)
     throw new CompileError(`webgpu: kernel ${k.name} has ${points} parallel points; the limit is 2^31`)
-  const square = axes.filter(a => a.count >= SQUARE && tiles.some(t => t.axis === a.axis)).slice(-2)
-  if (square.length < 2) {
+  // A square of a tiled axis and the fastest one: neighbours in memory are neighbours in the workgroup.
+  const wide = axes.filter(a => a.count >= SQUARE)
+  const column = wide.at(-1)
+  const row = wide.find(a => a !== column && tiles.some(t => t.axis === a.axis))
+  if (column === undefined || row === undefined) {
     const { workgroups, flat } = spread(Math.ceil(points / WORKGROUP))
-    const head = [`let n = (${flat}) * ${WORKGROUP}u + l;`, `if (n >= ${points}u) { return; }`]
+    const head = [`let n = ${flat} * ${WORKGROUP}u + l;`, `if (n >= ${points}u) { return; }`]
     return { workgroups, size: WORKGROUP, head: [...head, ...decompose('n', axes)] }
   }
+  const square = [row, column]
   const blocks = axes.map(a =>
     square.includes(a) ? { name: `g${a.axis}`, count: Math.ceil(a.count / SQUARE) } : a,
   )
@@ -134,7 +138,7 @@ function spread(groups: number) {
   const y = Math.ceil(groups / MAX_GROUPS)
   const x = y === 0 ? 0 : Math.ceil(groups / y)
   const workgroups: Shader['workgroups'] = [x, y, y === 0 ? 0 : 1]
-  return { workgroups, flat: y > 1 ? `w.x + w.y * ${x}u` : 'w.x' }
+  return { workgroups, flat: y > 1 ? `(w.x + w.y * ${x}u)` : 'w.x' }
 }
 
 /** Statements that take a flat number apart, the last axis fastest. */

@@ -8,7 +8,8 @@ import { dual, withTwo } from '../dual.ts'
 import type { Window } from '../prim.ts'
 import { range, type Shape, showType } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
-import type { None } from '../types/broadcast.ts'
+import type { Only } from '../types/axes.ts'
+import type { CommonDType, DTypeCheck, None } from '../types/broadcast.ts'
 import type {
   Conv,
   ConvCheck,
@@ -27,13 +28,21 @@ export interface ConvBiasOptions extends ConvOptions {
 interface ConvOp<Op extends string, Rank extends number> {
   <W extends Shape, D extends DType, const O extends ConvBiasOptions = None>(
     w: Tensor<W, D>,
-    options?: O,
-  ): <const X extends Shape>(x: Tensor<X, D> & ConvCheck<Op, X, W, O, Rank>) => Tensor<Conv<X, W, O>, D>
-  <X extends Shape, W extends Shape, D extends DType, const O extends ConvBiasOptions = None>(
-    x: Tensor<X, D> & ConvCheck<Op, X, W, O, Rank>,
+    options?: O & Only<O, ConvBiasOptions>,
+  ): <const X extends Shape, E extends DType>(
+    x: Tensor<X, E> & ConvCheck<Op, X, W, O, Rank> & DTypeCheck<Op, E, D>,
+  ) => Tensor<Conv<X, W, O>, CommonDType<E, D>>
+  <
+    X extends Shape,
+    E extends DType,
+    W extends Shape,
+    D extends DType,
+    const O extends ConvBiasOptions = None,
+  >(
+    x: Tensor<X, E> & ConvCheck<Op, X, W, O, Rank> & DTypeCheck<Op, E, D>,
     w: Tensor<W, D>,
-    options?: O,
-  ): Tensor<Conv<X, W, O>, D>
+    options?: O & Only<O, ConvBiasOptions>,
+  ): Tensor<Conv<X, W, O>, CommonDType<E, D>>
 }
 
 const perAxis = (op: string, name: string, v: PerAxis, rank: number, least: number): readonly number[] => {
@@ -199,18 +208,24 @@ export interface ConvTransposeOptions {
   readonly groups?: number
   readonly bias?: Tensor
 }
-interface ConvTransposeOp {
+interface ConvTransposeOp<Op extends string> {
   <W extends Shape, D extends DType, const O extends ConvTransposeOptions = None>(
     w: Tensor<W, D>,
     options?: O,
-  ): <const X extends Shape>(
-    x: Tensor<X, D> & ConvTransposeCheck<'convTranspose2d', X, W, 4>,
-  ) => Tensor<ConvTranspose<X, W, O>, D>
-  <X extends Shape, W extends Shape, D extends DType, const O extends ConvTransposeOptions = None>(
-    x: Tensor<X, D> & ConvTransposeCheck<'convTranspose2d', X, W, 4>,
+  ): <const X extends Shape, E extends DType>(
+    x: Tensor<X, E> & ConvTransposeCheck<Op, X, W, 4> & DTypeCheck<Op, E, D>,
+  ) => Tensor<ConvTranspose<X, W, O>, CommonDType<E, D>>
+  <
+    X extends Shape,
+    E extends DType,
+    W extends Shape,
+    D extends DType,
+    const O extends ConvTransposeOptions = None,
+  >(
+    x: Tensor<X, E> & ConvTransposeCheck<Op, X, W, 4> & DTypeCheck<Op, E, D>,
     w: Tensor<W, D>,
     options?: O,
-  ): Tensor<ConvTranspose<X, W, O>, D>
+  ): Tensor<ConvTranspose<X, W, O>, CommonDType<E, D>>
 }
 /**
  * The transpose of `conv2d`: each input pixel adds its multiple of the kernel to the result.
@@ -221,7 +236,7 @@ interface ConvTransposeOp {
  * @throws ShapeError if channels or groups disagree
  * @example convTranspose2d(x, w, { stride: 2, padding: 1, outputPadding: 1 })
  */
-export const convTranspose2d = dual<ConvTransposeOp>(
+export const convTranspose2d = dual<ConvTransposeOp<'convTranspose2d'>>(
   withTwo,
   (x: Tensor, w: Tensor, options: ConvTransposeOptions = {}) => {
     const op = 'convTranspose2d'

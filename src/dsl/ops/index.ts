@@ -4,10 +4,10 @@
  */
 import * as b from '../build.ts'
 import { type DType, isFloat } from '../dtype.ts'
-import { dual, withData, withTwo } from '../dual.ts'
+import { dual, named, withData, withTwo } from '../dual.ts'
 import { type Shape, showType } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
-import type { AxesCheck, Option, WithExtent } from '../types/axes.ts'
+import type { AxesCheck, Only, Option, WithExtent } from '../types/axes.ts'
 import type { None } from '../types/broadcast.ts'
 import { mismatch } from '../types/mismatch.ts'
 
@@ -69,14 +69,14 @@ type AxisOf<O, Default extends number = 0> = Option<O, 'axis', Default> & number
 interface Take {
   <I extends Shape, const O extends AxisOptions = None>(
     indices: Tensor<I, 'i32'>,
-    options?: O,
+    options?: O & Only<O, AxisOptions>,
   ): <S extends Shape, D extends DType>(
     x: Tensor<S, D> & AxesCheck<'take', S, AxisOf<O>>,
   ) => Tensor<WithExtent<S, AxisOf<O>, I[0]>, D>
   <S extends Shape, D extends DType, I extends Shape, const O extends AxisOptions = None>(
     x: Tensor<S, D> & AxesCheck<'take', S, AxisOf<O>>,
     indices: Tensor<I, 'i32'>,
-    options?: O,
+    options?: O & Only<O, AxisOptions>,
   ): Tensor<WithExtent<S, AxisOf<O>, I[0]>, D>
 }
 /**
@@ -107,12 +107,12 @@ export const take = dual<Take>(withTwo, (x: Tensor, indices: Tensor, { axis = 0 
 interface Gather {
   <I extends Shape, const O extends AxisOptions = None>(
     index: Tensor<I, 'i32'>,
-    options?: O,
+    options?: O & Only<O, AxisOptions>,
   ): <S extends Shape, D extends DType>(x: Tensor<S, D> & AxesCheck<'gather', S, AxisOf<O>>) => Tensor<I, D>
   <S extends Shape, D extends DType, I extends Shape, const O extends AxisOptions = None>(
     x: Tensor<S, D> & AxesCheck<'gather', S, AxisOf<O>>,
     index: Tensor<I, 'i32'>,
-    options?: O,
+    options?: O & Only<O, AxisOptions>,
   ): Tensor<I, D>
 }
 /**
@@ -142,13 +142,13 @@ interface ScatterAdd {
   <I extends Shape, D extends DType, const O extends AxisOptions = None>(
     index: Tensor<I, 'i32'>,
     updates: Tensor<I, D>,
-    options?: O,
+    options?: O & Only<O, AxisOptions>,
   ): <S extends Shape>(x: Tensor<S, D> & AxesCheck<'scatterAdd', S, AxisOf<O>>) => Tensor<S, D>
   <S extends Shape, D extends DType, I extends Shape, const O extends AxisOptions = None>(
     x: Tensor<S, D> & AxesCheck<'scatterAdd', S, AxisOf<O>>,
     index: Tensor<I, 'i32'>,
     updates: Tensor<I, D>,
-    options?: O,
+    options?: O & Only<O, AxisOptions>,
   ): Tensor<S, D>
 }
 const withThree = (args: readonly unknown[]): boolean =>
@@ -161,7 +161,7 @@ const withThree = (args: readonly unknown[]): boolean =>
  */
 export const scatterAdd = dual<ScatterAdd>(
   withThree,
-  (x: Tensor, index: Tensor, updates: Tensor, { axis = 0 }: AxisOptions = {}) => {
+  named('scatterAdd', (x: Tensor, index: Tensor, updates: Tensor, { axis = 0 }: AxisOptions = {}) => {
     const [a] = b.normalAxes('scatterAdd', axis, x.shape.length)
     const lines = [`x        ${showType(x)}`, `index    ${showType(index)}`, `updates  ${showType(updates)}`]
     if (index.shape.length !== x.shape.length || index.shape.some((n, i) => i !== a && n > x.shape[i]))
@@ -174,7 +174,7 @@ export const scatterAdd = dual<ScatterAdd>(
       x.shape.map((n, i) => n - y.shape[i]),
     )
     return b.add(x, grown)
-  },
+  }),
 )
 
 interface OneHot {
@@ -250,8 +250,9 @@ interface ArgSort {
  * @throws ShapeError if the axis is missing
  * @example argsort(scores, { descending: true })
  */
-export const argsort = dual<ArgSort>(withData, (x: Tensor, options: SortOptions = {}) =>
-  order('argsort', x, options),
+export const argsort = dual<ArgSort>(
+  withData,
+  named('argsort', (x: Tensor, options: SortOptions = {}) => order('argsort', x, options)),
 )
 
 interface Sort {
@@ -265,8 +266,11 @@ const sorted = (x: Tensor, indices: Tensor, axis: number) => ({ values: b.gather
  * @throws ShapeError if the axis is missing
  * @example sort(x, { axis: 1, descending: true }).values
  */
-export const sort = dual<Sort>(withData, (x: Tensor, options: SortOptions = {}) =>
-  sorted(x, order('sort', x, options), options.axis ?? -1),
+export const sort = dual<Sort>(
+  withData,
+  named('sort', (x: Tensor, options: SortOptions = {}) =>
+    sorted(x, order('sort', x, options), options.axis ?? -1),
+  ),
 )
 
 /** How many of the largest, and along which axis. */
@@ -278,13 +282,13 @@ export interface TopKOptions {
 type TopKShape<S extends Shape, O extends TopKOptions> = WithExtent<S, AxisOf<O, -1>, O['k']>
 interface TopK {
   <const O extends TopKOptions>(
-    options: O,
+    options: O & Only<O, TopKOptions>,
   ): <S extends Shape, D extends DType>(
     x: Tensor<S, D> & AxesCheck<'topk', S, AxisOf<O, -1>>,
   ) => Sorted<TopKShape<S, O>, D>
   <S extends Shape, D extends DType, const O extends TopKOptions>(
     x: Tensor<S, D> & AxesCheck<'topk', S, AxisOf<O, -1>>,
-    options: O,
+    options: O & Only<O, TopKOptions>,
   ): Sorted<TopKShape<S, O>, D>
 }
 /**
@@ -292,9 +296,12 @@ interface TopK {
  * @throws ShapeError if the axis is missing or shorter than k
  * @example topk(logits, { k: 5, axis: 1 }).indices
  */
-export const topk = dual<TopK>(withData, (x: Tensor, { k, axis = -1 }: TopKOptions) => {
-  const [a] = b.normalAxes('topk', axis, x.shape.length)
-  if (!Number.isInteger(k) || k < 0 || k > x.shape[a])
-    mismatch('topk', `k must be at most the ${x.shape[a]} of axis ${a}, got ${k}`, [`x  ${showType(x)}`])
-  return sorted(x, b.sliceAxis(order('topk', x, { axis: a, descending: true }), a, 0, k), a)
-})
+export const topk = dual<TopK>(
+  withData,
+  named('topk', (x: Tensor, { k, axis = -1 }: TopKOptions) => {
+    const [a] = b.normalAxes('topk', axis, x.shape.length)
+    if (!Number.isInteger(k) || k < 0 || k > x.shape[a])
+      mismatch('topk', `k must be at most the ${x.shape[a]} of axis ${a}, got ${k}`, [`x  ${showType(x)}`])
+    return sorted(x, b.sliceAxis(order('topk', x, { axis: a, descending: true }), a, 0, k), a)
+  }),
+)

@@ -3,10 +3,11 @@
  * operands share is summed or kept, and a batch extent of 1 is never copied.
  */
 import * as b from '../build.ts'
-import type { DType } from '../dtype.ts'
+import type { DType, FloatDType } from '../dtype.ts'
 import { dual, withTwo } from '../dual.ts'
 import { range, type Shape, showType } from '../shape.ts'
 import { scope, type Tensor } from '../tensor.ts'
+import type { CommonDType, DTypeCheck } from '../types/broadcast.ts'
 import type { Einsum, EinsumCheck, MatMul, MatMulCheck } from '../types/contraction.ts'
 import { mismatch } from '../types/mismatch.ts'
 import { softmax } from './softmax.ts'
@@ -14,11 +15,13 @@ import { softmax } from './softmax.ts'
 interface MatMulOp<Op extends string> {
   <Y extends Shape, D extends DType>(
     y: Tensor<Y, D>,
-  ): <X extends Shape>(x: Tensor<X, D> & MatMulCheck<Op, X, Y>) => Tensor<MatMul<X, Y>, D>
-  <X extends Shape, D extends DType, Y extends Shape>(
-    x: Tensor<X, D>,
-    y: Tensor<Y, D> & MatMulCheck<Op, X, Y>,
-  ): Tensor<MatMul<X, Y>, D>
+  ): <X extends Shape, E extends DType>(
+    x: Tensor<X, E> & MatMulCheck<Op, X, Y> & DTypeCheck<Op, E, D>,
+  ) => Tensor<MatMul<X, Y>, CommonDType<E, D>>
+  <X extends Shape, E extends DType, Y extends Shape, D extends DType>(
+    x: Tensor<X, E>,
+    y: Tensor<Y, D> & MatMulCheck<Op, X, Y> & DTypeCheck<Op, E, D>,
+  ): Tensor<MatMul<X, Y>, CommonDType<E, D>>
 }
 
 /** A product of two operands whose axes carry labels; equal labels are one index. */
@@ -221,7 +224,9 @@ export const attention = <Q extends Shape, V extends Shape, D extends DType>(
     const grid = scores.shape.slice(-2)
     const seen = b.lessEqual(b.iota(grid, 1), b.iota(grid, 0))
     const masked = causal ? b.select(seen, scores, Number.NEGATIVE_INFINITY) : scores
-    return multiply('attention', softmax(masked as Tensor<Shape, 'f32'>, { axis: -1 }), v)
+    // softmax takes floats by its type; it is checked again while tracing.
+    const weights = softmax(masked as Tensor<Shape, FloatDType>, { axis: -1 })
+    return multiply('attention', weights, v)
     // The shapes are those that matmul gives; the untyped language does not say so.
   }) as Tensor<Attended<Q, V>, D>
 type Attended<Q extends Shape, V extends Shape> = Q extends readonly [

@@ -4,20 +4,22 @@
  */
 import * as b from '../build.ts'
 import { type DType, makeData } from '../dtype.ts'
-import { dual, withData } from '../dual.ts'
+import { dual, named, withData } from '../dual.ts'
 import type { Sliding } from '../prim.ts'
 import { range, type Shape, showType, size } from '../shape.ts'
 import { constant, type Tensor } from '../tensor.ts'
+import type { Only } from '../types/axes.ts'
 import type { Columns, PerAxis, Pool, PoolCheck, PoolOptions, Resized } from '../types/convolution.ts'
 import { mismatch } from '../types/mismatch.ts'
 
+type KernelOnly<P, Options> = P extends PerAxis ? unknown : Only<P, Options>
 interface PoolOp<Op extends string, Options extends PoolOptions = PoolOptions> {
   <const P extends PerAxis | Options>(
-    pool: P,
+    pool: P & KernelOnly<P, Options>,
   ): <X extends Shape, D extends DType>(x: Tensor<X, D> & PoolCheck<Op, X, P>) => Tensor<Pool<X, P>, D>
   <X extends Shape, D extends DType, const P extends PerAxis | Options>(
     x: Tensor<X, D> & PoolCheck<Op, X, P>,
-    pool: P,
+    pool: P & KernelOnly<P, Options>,
   ): Tensor<Pool<X, P>, D>
 }
 
@@ -73,8 +75,11 @@ const maxOf = (op: string, x: Tensor, options: PoolOptions): Tensor => {
  * @throws ShapeError if the window does not fit, or the padding exceeds half of it
  * @example pipe(x, maxPool2d({ kernel: 3, stride: 2, padding: 1 }))
  */
-export const maxPool2d = dual<PoolOp<'maxPool2d'>>(withData, (x: Tensor, pool: PerAxis | PoolOptions) =>
-  maxOf('maxPool2d', x, isSize(pool) ? { kernel: pool } : pool),
+export const maxPool2d = dual<PoolOp<'maxPool2d'>>(
+  withData,
+  named('maxPool2d', (x: Tensor, pool: PerAxis | PoolOptions) =>
+    maxOf('maxPool2d', x, isSize(pool) ? { kernel: pool } : pool),
+  ),
 )
 
 /** The options of an average pool. */
@@ -100,8 +105,9 @@ const avgOf = (op: string, x: Tensor, options: AvgPoolOptions): Tensor => {
  */
 export const avgPool2d = dual<PoolOp<'avgPool2d', AvgPoolOptions>>(
   withData,
-  (x: Tensor, pool: PerAxis | AvgPoolOptions) =>
+  named('avgPool2d', (x: Tensor, pool: PerAxis | AvgPoolOptions) =>
     avgOf('avgPool2d', x, isSize(pool) ? { kernel: pool } : pool),
+  ),
 )
 
 interface AdaptiveOp {
@@ -158,12 +164,15 @@ function meansAlong(x: Tensor, axis: number, out: number): Tensor {
  * @throws ShapeError if x is no image
  * @example adaptiveAvgPool2d(x, 1)
  */
-export const adaptiveAvgPool2d = dual<AdaptiveOp>(withData, (x: Tensor, goal: PerAxis) => {
-  const { out, kernel } = imageOf('adaptiveAvgPool2d', x, goal)
-  if (out.every(n => n === 1)) return b.mean(x, [2, 3], true)
-  if (kernel !== null) return avgOf('adaptiveAvgPool2d', x, { kernel })
-  return meansAlong(meansAlong(x, 2, out[0]), 3, out[1])
-})
+export const adaptiveAvgPool2d = dual<AdaptiveOp>(
+  withData,
+  named('adaptiveAvgPool2d', (x: Tensor, goal: PerAxis) => {
+    const { out, kernel } = imageOf('adaptiveAvgPool2d', x, goal)
+    if (out.every(n => n === 1)) return b.mean(x, [2, 3], true)
+    if (kernel !== null) return avgOf('adaptiveAvgPool2d', x, { kernel })
+    return meansAlong(meansAlong(x, 2, out[0]), 3, out[1])
+  }),
+)
 
 /** The elements of every cell along an axis, side by side; a short cell repeats its last one. */
 function cellsAlong(x: Tensor, axis: number, out: number): { readonly y: Tensor; readonly width: number } {
@@ -192,16 +201,19 @@ function cellsAlong(x: Tensor, axis: number, out: number): { readonly y: Tensor;
  * @throws ShapeError if x is no image
  * @example adaptiveMaxPool2d(x, [4, 4])
  */
-export const adaptiveMaxPool2d = dual<AdaptiveOp>(withData, (x: Tensor, goal: PerAxis) => {
-  const { out, kernel } = imageOf('adaptiveMaxPool2d', x, goal)
-  if (kernel !== null) return maxOf('adaptiveMaxPool2d', x, { kernel })
-  const rows = cellsAlong(x, 2, out[0])
-  const both = cellsAlong(rows.y, 3, out[1])
-  const [n, c] = x.shape
-  const apart = b.reshape(both.y, [n, c, out[0], rows.width, out[1], both.width])
-  const cells = b.permute(apart, [0, 1, 2, 4, 3, 5])
-  return firstMax(b.reshape(cells, [n, c, ...out, rows.width * both.width]))
-})
+export const adaptiveMaxPool2d = dual<AdaptiveOp>(
+  withData,
+  named('adaptiveMaxPool2d', (x: Tensor, goal: PerAxis) => {
+    const { out, kernel } = imageOf('adaptiveMaxPool2d', x, goal)
+    if (kernel !== null) return maxOf('adaptiveMaxPool2d', x, { kernel })
+    const rows = cellsAlong(x, 2, out[0])
+    const both = cellsAlong(rows.y, 3, out[1])
+    const [n, c] = x.shape
+    const apart = b.reshape(both.y, [n, c, out[0], rows.width, out[1], both.width])
+    const cells = b.permute(apart, [0, 1, 2, 4, 3, 5])
+    return firstMax(b.reshape(cells, [n, c, ...out, rows.width * both.width]))
+  }),
+)
 
 /**
  * The mean of each channel: [batch, channels, height, width] to [batch, channels].
@@ -218,11 +230,11 @@ export const globalAvgPool = <X extends Shape, D extends DType>(
 
 interface Unfold {
   <const P extends PoolOptions>(
-    options: P,
+    options: P & Only<P, PoolOptions>,
   ): <X extends Shape, D extends DType>(x: Tensor<X, D>) => Tensor<Columns<X, P>, D>
   <X extends Shape, D extends DType, const P extends PoolOptions>(
     x: Tensor<X, D>,
-    options: P,
+    options: P & Only<P, PoolOptions>,
   ): Tensor<Columns<X, P>, D>
 }
 /**
@@ -232,9 +244,12 @@ interface Unfold {
  * @throws ShapeError if the window does not fit
  * @example unfold(x, { kernel: 3, padding: 1 })
  */
-export const unfold = dual<Unfold>(withData, (x: Tensor, options: PoolOptions) => {
-  const { kernel, padding, sliding } = windowsOf('unfold', x, { stride: 1, ...options })
-  const y = b.unfold(around(x, padding, 0), sliding)
-  const [n, c, h, w] = y.shape
-  return b.reshape(b.permute(y, [0, 1, 4, 5, 2, 3]), [n, c * size(kernel), h * w])
-})
+export const unfold = dual<Unfold>(
+  withData,
+  named('unfold', (x: Tensor, options: PoolOptions) => {
+    const { kernel, padding, sliding } = windowsOf('unfold', x, { stride: 1, ...options })
+    const y = b.unfold(around(x, padding, 0), sliding)
+    const [n, c, h, w] = y.shape
+    return b.reshape(b.permute(y, [0, 1, 4, 5, 2, 3]), [n, c * size(kernel), h * w])
+  }),
+)

@@ -5,10 +5,10 @@
 import * as b from '../build.ts'
 import type { DType } from '../dtype.ts'
 import { isFloat } from '../dtype.ts'
-import { dual, withData } from '../dual.ts'
+import { dual, named, withData } from '../dual.ts'
 import { type Shape, showType, size } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
-import type { AxesCheck, Option, Reduced, ReduceOp, ReduceOptions } from '../types/axes.ts'
+import type { AxesCheck, Only, Option, Reduced, ReduceOp, ReduceOptions } from '../types/axes.ts'
 import { mismatch } from '../types/mismatch.ts'
 
 const reduction = <Op extends string>(
@@ -71,12 +71,12 @@ const varianceOf = (op: string, x: Tensor, { axes, keepdims = false, correction 
  */
 export const variance = dual<ReduceOp<'variance', VarianceOptions>>(
   withData,
-  (x: Tensor, options: VarianceOptions = {}) => varianceOf('variance', x, options),
+  named('variance', (x: Tensor, options: VarianceOptions = {}) => varianceOf('variance', x, options)),
 )
 /** The square root of `variance`; the gradient of a constant is 0. @throws ShapeError as `sum` @example std(x) */
 export const std = dual<ReduceOp<'std', VarianceOptions>>(
   withData,
-  (x: Tensor, options: VarianceOptions = {}) => safeSqrt(varianceOf('std', x, options)),
+  named('std', (x: Tensor, options: VarianceOptions = {}) => safeSqrt(varianceOf('std', x, options))),
 )
 
 /**
@@ -85,16 +85,19 @@ export const std = dual<ReduceOp<'std', VarianceOptions>>(
  * @throws ShapeError as `max`
  * @example logsumexp(logits, { axes: 1 })
  */
-export const logsumexp = reduction('logsumexp', (x, axes, keep) => {
-  needsFloat('logsumexp', x)
-  needsElements('logsumexp', x, axes)
-  const top = b.stopGradient(b.reduce('max', x, axes, true))
-  const shift = b.select(b.eq(b.map('abs', top), Number.POSITIVE_INFINITY), 0, top)
-  const total = b.sum(b.map('exp', b.sub(x, shift)), axes, true)
-  const none = b.eq(total, 0)
-  const y = b.select(none, Number.NEGATIVE_INFINITY, b.add(b.map('log', b.select(none, 1, total)), shift))
-  return keep ? y : b.reshape(y, withoutAxes(x, axes))
-})
+export const logsumexp = reduction(
+  'logsumexp',
+  named('logsumexp', (x: Tensor, axes: readonly number[], keep: boolean) => {
+    needsFloat('logsumexp', x)
+    needsElements('logsumexp', x, axes)
+    const top = b.stopGradient(b.reduce('max', x, axes, true))
+    const shift = b.select(b.eq(b.map('abs', top), Number.POSITIVE_INFINITY), 0, top)
+    const total = b.sum(b.map('exp', b.sub(x, shift)), axes, true)
+    const none = b.eq(total, 0)
+    const y = b.select(none, Number.NEGATIVE_INFINITY, b.add(b.map('log', b.select(none, 1, total)), shift))
+    return keep ? y : b.reshape(y, withoutAxes(x, axes))
+  }),
+)
 const withoutAxes = (x: Tensor, axes: readonly number[]): number[] =>
   x.shape.filter((_, a) => !axes.includes(a))
 
@@ -110,14 +113,14 @@ export interface NormOptions extends ReduceOptions {
  */
 export const norm = dual<ReduceOp<'norm', NormOptions>>(
   withData,
-  (x: Tensor, { axes, keepdims = false, ord = 2 }: NormOptions = {}) => {
+  named('norm', (x: Tensor, { axes, keepdims = false, ord = 2 }: NormOptions = {}) => {
     needsFloat('norm', x)
     const list = b.normalAxes('norm', axes, x.shape.length)
     if (ord === 2) return safeSqrt(b.sum(b.mul(x, x), list, keepdims))
     if (ord === 1) return b.sum(b.map('abs', x), list, keepdims)
     if (ord === Number.POSITIVE_INFINITY) return b.reduce('max', b.map('abs', x), list, keepdims)
     return mismatch('norm', `ord is 1, 2 or Infinity, got ${ord}`)
-  },
+  }),
 )
 
 /** The options of `argmax` and `argmin`. */
@@ -128,13 +131,13 @@ export interface ArgOptions {
 }
 interface ArgOp<Op extends string> {
   <const O extends ArgOptions>(
-    options: O,
+    options: O & Only<O, ArgOptions>,
   ): <S extends Shape>(
     x: Tensor<S> & AxesCheck<Op, S, Option<O, 'axis', undefined>>,
   ) => Tensor<Reduced<S, Option<O, 'axis', undefined>, Option<O, 'keepdims', false>>, 'i32'>
   <S extends Shape, const O extends ArgOptions>(
     x: Tensor<S> & AxesCheck<Op, S, Option<O, 'axis', undefined>>,
-    options: O,
+    options: O & Only<O, ArgOptions>,
   ): Tensor<Reduced<S, Option<O, 'axis', undefined>, Option<O, 'keepdims', false>>, 'i32'>
   (): (x: Tensor) => Tensor<readonly [], 'i32'>
   (x: Tensor): Tensor<readonly [], 'i32'>
@@ -159,13 +162,13 @@ export const argmin = argReduction('argmin')
 
 interface LogicalOp<Op extends string, Out extends DType> {
   <const O extends ReduceOptions>(
-    options: O,
+    options: O & Only<O, ReduceOptions>,
   ): <S extends Shape>(
     x: Tensor<S> & AxesCheck<Op, S, Option<O, 'axes', undefined>>,
   ) => Tensor<Reduced<S, Option<O, 'axes', undefined>, Option<O, 'keepdims', false>>, Out>
   <S extends Shape, const O extends ReduceOptions>(
     x: Tensor<S> & AxesCheck<Op, S, Option<O, 'axes', undefined>>,
-    options: O,
+    options: O & Only<O, ReduceOptions>,
   ): Tensor<Reduced<S, Option<O, 'axes', undefined>, Option<O, 'keepdims', false>>, Out>
   (): (x: Tensor) => Tensor<readonly [], Out>
   (x: Tensor): Tensor<readonly [], Out>
@@ -202,21 +205,24 @@ interface Cumsum {
  * @throws ShapeError if the axis is missing
  * @example cumsum(x, -1)
  */
-export const cumsum = dual<Cumsum>(withData, (x: Tensor, axis: number) => {
-  const [a] = b.normalAxes('cumsum', axis, x.shape.length)
-  const n = x.shape[a]
-  let y = x
-  for (let shift = 1; shift < n; shift *= 2) {
-    const kept = b.sliceAxis(y, a, 0, n - shift)
-    const low = x.shape.map((_, i) => (i === a ? shift : 0))
-    y = b.add(
-      y,
-      b.pad(
-        kept,
-        low,
-        low.map(() => 0),
-      ),
-    )
-  }
-  return y
-})
+export const cumsum = dual<Cumsum>(
+  withData,
+  named('cumsum', (x: Tensor, axis: number) => {
+    const [a] = b.normalAxes('cumsum', axis, x.shape.length)
+    const n = x.shape[a]
+    let y = x
+    for (let shift = 1; shift < n; shift *= 2) {
+      const kept = b.sliceAxis(y, a, 0, n - shift)
+      const low = x.shape.map((_, i) => (i === a ? shift : 0))
+      y = b.add(
+        y,
+        b.pad(
+          kept,
+          low,
+          low.map(() => 0),
+        ),
+      )
+    }
+    return y
+  }),
+)

@@ -50,6 +50,13 @@ export interface ReduceOptions {
   /** Whether the axes stay, with extent 1. */
   readonly keepdims?: boolean
 }
+/**
+ * Refuses what is no option, since a misspelt one would be ignored. A wide value (`number`) comes from an object
+ * made elsewhere, which may serve several operations: it passes.
+ */
+export type Only<O, Options> = [Exclude<keyof O, keyof Options>] extends [never]
+  ? unknown
+  : { readonly [K in Exclude<keyof O, keyof Options>]: number extends O[K] ? number : never }
 /** An option's type; the default where it is not given. */
 export type Option<O, K extends string, Default> = K extends keyof O ? O[K] : Default
 
@@ -90,13 +97,13 @@ export type Reduced<S extends Shape, A, Keep> = [Keep] extends [boolean]
 /** A reduction: `op(x, options)`, or `op(options)` on a tensor that comes last; of all axes `op(x)`. */
 export interface ReduceOp<Op extends string, Options extends ReduceOptions = ReduceOptions> {
   <const O extends Options>(
-    options: O,
+    options: O & Only<O, Options>,
   ): <S extends Shape, D extends DType>(
     x: Tensor<S, D> & AxesCheck<Op, S, Option<O, 'axes', undefined>>,
   ) => Tensor<Reduced<S, Option<O, 'axes', undefined>, Option<O, 'keepdims', false>>, D>
   <S extends Shape, D extends DType, const O extends Options>(
     x: Tensor<S, D> & AxesCheck<Op, S, Option<O, 'axes', undefined>>,
-    options: O,
+    options: O & Only<O, Options>,
   ): Tensor<Reduced<S, Option<O, 'axes', undefined>, Option<O, 'keepdims', false>>, D>
   (): <D extends DType>(x: Tensor<Shape, D>) => Tensor<readonly [], D>
   <D extends DType>(x: Tensor<Shape, D>): Tensor<readonly [], D>

@@ -65,13 +65,18 @@ export type CommonDType<D extends DType, E extends DType> = [D] extends [never]
     ? D
     : Extract<D, E>
 
+/** `unknown` if two operands may have one dtype; else the sentence. */
+export type DTypeCheck<Op extends string, D extends DType, E extends DType> = [CommonDType<D, E>] extends [
+  never,
+]
+  ? ShapeMismatch<`${Op}: the operands are ${D} and ${E}; use cast`>
+  : unknown
+
 /** `unknown` if two operands fit; else the sentence. */
 export type BroadcastCheck<Op extends string, A extends Operand, B extends Operand> =
   Aligned<ShapeOf<A>, ShapeOf<B>> extends infer Clash extends string
     ? ShapeMismatch<`${Op}: ${Show<ShapeOf<A>>} and ${Show<ShapeOf<B>>} do not broadcast: ${Clash}`>
-    : [CommonDType<DTypeOf<A>, DTypeOf<B>>] extends [never]
-      ? ShapeMismatch<`${Op}: the operands are ${DTypeOf<A>} and ${DTypeOf<B>}; use cast`>
-      : unknown
+    : DTypeCheck<Op, DTypeOf<A>, DTypeOf<B>>
 
 /** An elementwise operation of two operands: `op(x, y)`, or `op(y)` on a tensor that comes last. */
 export interface BinaryOp<Op extends string> {

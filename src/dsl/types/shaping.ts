@@ -11,6 +11,7 @@ import type {
   ExtentAt,
   Inserted,
   ListDType,
+  Only,
   Option,
   PermuteCheck,
   Permuted,
@@ -61,13 +62,13 @@ export interface Permute {
 export interface Flatten {
   (): <S extends Shape, D extends DType>(x: Tensor<S, D>) => Tensor<Flattened<S, 0>, D>
   <const O extends { readonly from?: number }>(
-    options: O,
+    options: O & Only<O, { readonly from?: number }>,
   ): <S extends Shape, D extends DType>(
     x: Tensor<S, D>,
   ) => Tensor<Flattened<S, Option<O, 'from', 0> & number>, D>
   <S extends Shape, D extends DType, const O extends { readonly from?: number }>(
     x: Tensor<S, D>,
-    options: O,
+    options: O & Only<O, { readonly from?: number }>,
   ): Tensor<Flattened<S, Option<O, 'from', 0> & number>, D>
   <S extends Shape, D extends DType>(x: Tensor<S, D>): Tensor<Flattened<S, 0>, D>
 }
@@ -118,37 +119,37 @@ export interface JoinOptions {
 /** `concat`: direct and data-last. */
 export interface ConcatOp {
   <const O extends JoinOptions>(
-    options: O,
+    options: O & Only<O, JoinOptions>,
   ): <const T extends readonly Tensor[]>(
     xs: T & ConcatCheck<T, Option<O, 'axis', 0> & number>,
   ) => Tensor<Concat<T, Option<O, 'axis', 0> & number>, ListDType<T>>
   <const T extends readonly Tensor[], const O extends JoinOptions = None>(
     xs: T & ConcatCheck<T, Option<O, 'axis', 0> & number>,
-    options?: O,
+    options?: O & Only<O, JoinOptions>,
   ): Tensor<Concat<T, Option<O, 'axis', 0> & number>, ListDType<T>>
 }
 
 /** `stack`: direct and data-last. */
 export interface StackOp {
   <const O extends JoinOptions>(
-    options: O,
+    options: O & Only<O, JoinOptions>,
   ): <const T extends readonly Tensor[]>(
     xs: T,
   ) => Tensor<Stacked<T, Option<O, 'axis', 0> & number>, ListDType<T>>
   <const T extends readonly Tensor[], const O extends JoinOptions = None>(
     xs: T,
-    options?: O,
+    options?: O & Only<O, JoinOptions>,
   ): Tensor<Stacked<T, Option<O, 'axis', 0> & number>, ListDType<T>>
 }
 
 /** `slice`: direct and data-last. */
 export interface Slice {
   <const O extends SliceOptions>(
-    options: O,
+    options: O & Only<O, SliceOptions>,
   ): <S extends Shape, D extends DType>(x: Tensor<S, D>) => Tensor<Sliced<S, O>, D>
   <S extends Shape, D extends DType, const O extends SliceOptions>(
     x: Tensor<S, D>,
-    options: O,
+    options: O & Only<O, SliceOptions>,
   ): Tensor<Sliced<S, O>, D>
 }
 
@@ -188,11 +189,11 @@ export interface PadOptions {
 /** `pad`: direct and data-last. */
 export interface Pad {
   <const O extends PadOptions>(
-    options: O,
+    options: O & Only<O, PadOptions>,
   ): <S extends Shape, D extends DType>(x: Tensor<S, D>) => Tensor<Padded<S, O['widths']>, D>
   <S extends Shape, D extends DType, const O extends PadOptions>(
     x: Tensor<S, D>,
-    options: O,
+    options: O & Only<O, PadOptions>,
   ): Tensor<Padded<S, O['widths']>, D>
 }
 
@@ -239,13 +240,13 @@ export interface RepeatOptions {
 /** `repeat`: direct and data-last. */
 export interface Repeat {
   <const O extends RepeatOptions>(
-    options: O,
+    options: O & Only<O, RepeatOptions>,
   ): <S extends Shape, D extends DType>(
     x: Tensor<S, D>,
   ) => Tensor<WithExtent<S, O['axis'], Mul<ExtentAt<S, O['axis']>, O['times']>>, D>
   <S extends Shape, D extends DType, const O extends RepeatOptions>(
     x: Tensor<S, D>,
-    options: O,
+    options: O & Only<O, RepeatOptions>,
   ): Tensor<WithExtent<S, O['axis'], Mul<ExtentAt<S, O['axis']>, O['times']>>, D>
 }
 

@@ -1,0 +1,203 @@
+/**
+ * The job `cotangent distill`. In: settings and a run folder. Out: a trained teacher; a student trained from the
+ * labels alone and one trained with NFD beside them, from equal initial values on equal batches; their scores
+ * on held-out images, as a table and a report.
+ */
+import type { Backend, Resident } from '../backend/backend.ts'
+import { dispose, unwrap } from '../backend/compile.ts'
+import { batches, stepsOf } from '../data/loader.ts'
+import { UsageError } from '../dsl/errors.ts'
+import { foldIn, type Key, key } from '../dsl/threefry.ts'
+import { poly } from '../nn/schedule.ts'
+import { openBackend } from '../node.ts'
+import { type Data, openData } from './dataset.ts'
+import { galleryImages, type Result, reportOf, scoreTable, usage } from './distill-summary.ts'
+import { compilePredict, evaluateModel } from './evaluate-model.ts'
+import { type Interrupt, watchSignals } from './interrupt.ts'
+import { methodOf, type Network, networkOf, optimiserOf } from './models.ts'
+import { countElements, type Named } from './named.ts'
+import { renderReport } from './report.ts'
+import { openRun, type Run } from './run-folder.ts'
+import type { Settings } from './settings.ts'
+import { type Context, type Phase, train } from './train-loop.ts'
+import { inferenceOf, type Lesson, lessonOf } from './train-step.ts'
+
+/** Where a job writes, and how it goes on. */
+export interface Place {
+  readonly folder: string
+  /** Whether the folder may hold a run, which then goes on from its checkpoints. */
+  readonly resume: boolean
+  /** What the user types to go on. */
+  readonly resumeCommand: string
+  readonly print: (text: string) => void
+}
+
+/** What all three trainings share. */
+interface Job {
+  readonly settings: Settings
+  readonly data: Data
+  readonly context: Context
+  /** Counts the bytes on the device at the highest. */
+  readonly peak: { bytes: number }
+}
+
+/** The streams of random numbers of a run: initial values, and the order and changes of samples. */
+const streams = { teacher: 1, student: 2, teacherData: 3, studentData: 4 } as const
+
+/**
+ * Runs the job to its end.
+ * @returns the path of the report
+ * @throws UsageError, DataError, DeviceError, RunError; Interrupted after the first Ctrl-C, with all saved
+ * @example await distill(settingsOf({ dataset: 'synthetic' }), { folder: 'runs/a', resume: false, ...rest })
+ */
+export async function distill(settings: Settings, place: Place): Promise<string> {
+  const { adapter } = settings
+  const backend = await unwrap(openBackend(settings.backend, adapter === null ? {} : { adapter }))
+  const interrupt = watchSignals()
+  try {
+    // The backend that `auto` found is a part of the configuration: another one rounds otherwise.
+    const settled = { ...settings, backend: backend.name }
+    const data = await openData(settled)
+    const run = openRun(place.folder, settled)
+    try {
+      if (run.resumed && !place.resume)
+        throw new UsageError(
+          `${place.folder} holds a run already; go on with it by --resume, or give another --name`,
+        )
+      return await distillIn(run, { settings: settled, data, backend, interrupt, place })
+    } finally {
+      run.close()
+    }
+  } finally {
+    interrupt.stop()
+    backend.close()
+  }
+}
+
+async function distillIn(
+  run: Run,
+  given: {
+    readonly settings: Settings
+    readonly data: Data
+    readonly backend: Backend
+    readonly interrupt: Interrupt
+    readonly place: Place
+  },
+): Promise<string> {
+  const { settings, data, backend, interrupt, place } = given
+  const { checkpointEvery, evalEvery, seed } = settings
+  const { resumeCommand, print } = place
+  const { classes } = data.train
+  const context: Context = { backend, run, interrupt, checkpointEvery, evalEvery, resumeCommand }
+  const job: Job = { settings, data, context, peak: { bytes: 0 } }
+
+  const teacher = networkOf(settings, settings.teacherWidth, classes.length)
+  const student = networkOf(settings, settings.width, classes.length)
+  const method = methodOf(settings, student, teacher)
+  const stepsFor = (steps: number): number =>
+    settings.epochs === null ? steps : stepsOf(data.train, settings.batch, settings.epochs)
+  const [teacherSteps, studentSteps] = [stepsFor(settings.teacherSteps), stepsFor(settings.steps)]
+  const parameters = (net: Network): number => countElements(net.init(key(0)).params)
+  print(
+    [
+      `backend   ${backend.name}: ${backend.description}`,
+      `data      ${data.train.name}: ${data.train.size} images to train on, ${data.val.size} held out, ${settings.size.join(' x ')}, ${classes.length} classes`,
+      `teacher   ${teacher.name}: ${parameters(teacher)} parameters, ${teacherSteps} steps of ${settings.batch}`,
+      `student   ${student.name}: ${parameters(student)} parameters, ${studentSteps} steps of ${settings.batch}`,
+      `run       ${run.folder}${run.resumed ? ' (resumed)' : ''}`,
+    ].join('\n'),
+  )
+
+  const root = key(seed)
+  const optimiser = optimiserOf()
+  const [first, taught] = await trainOne(job, {
+    phase: 'teacher',
+    name: 'Teacher',
+    role: 'teacher',
+    steps: teacherSteps,
+    lesson: { net: teacher, optimiser },
+    initKey: foldIn(root, streams.teacher),
+    dataKey: foldIn(root, streams.teacherData),
+  })
+  const alike = {
+    steps: studentSteps,
+    initKey: foldIn(root, streams.student),
+    dataKey: foldIn(root, streams.studentData),
+  }
+  const [second] = await trainOne(job, {
+    ...alike,
+    phase: 'student',
+    name: 'Student alone',
+    role: 'plain',
+    lesson: { net: student, optimiser },
+  })
+  const [third] = await trainOne(job, {
+    ...alike,
+    phase: 'student-nfd',
+    name: 'Student + NFD',
+    role: 'distilled',
+    lesson: { net: student, optimiser, distillation: { teacher, method } },
+    fixed: taught,
+  })
+
+  const results = [first, second, third]
+  const report = await reportOf(results, {
+    settings,
+    val: data.val,
+    metrics: run.metrics(),
+    device: backend.description,
+    peakMemory: job.peak.bytes,
+    date: new Date(),
+  })
+  const path = run.write('report.html', renderReport(report))
+  print(
+    `\n${scoreTable(results, classes)}\n\n${usage(results, settings.batch, job.peak.bytes)}\nreport    ${path}`,
+  )
+  return path
+}
+
+/** One of the three trainings. */
+interface Training {
+  readonly phase: string
+  readonly name: string
+  readonly role: Result['role']
+  readonly steps: number
+  readonly lesson: Lesson
+  /** Of the network's initial values. */
+  readonly initKey: Key
+  /** Of the order and the changes of samples, and of dropout. */
+  readonly dataKey: Key
+  /** The teacher, where there is one. */
+  readonly fixed?: Named<Resident>
+}
+
+/** Trains and scores one network. Gives its result, and what it needs to run, on the device. */
+async function trainOne(job: Job, training: Training): Promise<readonly [Result, Named<Resident>]> {
+  const { settings, data, context, peak } = job
+  const { batch, size } = settings
+  const { steps, dataKey, lesson } = training
+  const { initial, step, predict } = lessonOf(lesson, training.initKey)
+  const image = { shape: [batch, 3, ...size], dtype: 'f32' } as const
+  const run = await compilePredict(predict, inferenceOf(initial), image, context.backend)
+  const phase: Phase = {
+    name: training.phase,
+    steps,
+    step,
+    initial,
+    fixed: training.fixed ?? {},
+    learningRate: poly(settings.lr, steps),
+    key: dataKey,
+    batches: start => batches(data.train, { batch, key: dataKey, augment: data.augment, steps, start }),
+    evaluate: state => {
+      peak.bytes = Math.max(peak.bytes, context.backend.memory().bytes)
+      const options = { batch, keep: galleryImages, interrupt: context.interrupt }
+      return evaluateModel(run, inferenceOf(state), data.val, options)
+    },
+  }
+  const { state, evaluation, msPerStep } = await train(phase, context)
+  const kept = inferenceOf(state)
+  dispose(Object.fromEntries(Object.entries(state).filter(([name]) => !(name in kept))))
+  const { name, role } = training
+  const parameters = countElements(lesson.net.init(key(0)).params)
+  return [{ name, role, phase: training.phase, parameters, msPerStep, evaluation }, kept]
+}

@@ -1,0 +1,189 @@
+import assert from 'node:assert/strict'
+import test from 'node:test'
+import fc from 'fast-check'
+import { type Affine, add, axis, constant, scale } from '../../src/backend/affine.ts'
+import { collapseAxes } from '../../src/backend/collapse.ts'
+import { interpretKernel } from '../../src/backend/interpret.ts'
+import type { Axis, Kernel } from '../../src/backend/kernel.ts'
+import { chooseSchedule, cpuTarget, webgpuTarget } from '../../src/backend/schedule.ts'
+import { randomCase, randomData, seeded, seeds } from './random-kernel.ts'
+import { agrees } from './run-kernel.ts'
+
+/** Row-major index. */
+const flat = (dims: readonly (readonly [Affine, number])[]): Affine => {
+  let index = constant(0)
+  let size = 1
+  for (const [a, n] of [...dims].reverse()) {
+    index = add(index, scale(a, size))
+    size *= n
+  }
+  return index
+}
+/** y = sum over the reduce axes of x * w. */
+function contraction(
+  name: string,
+  axes: readonly Axis[],
+  x: readonly (readonly [Affine, number])[],
+  w: readonly (readonly [Affine, number])[],
+  y: readonly (readonly [Affine, number])[],
+): Kernel {
+  const sizes = [x, w, y].map(d => d.reduce((n, [, e]) => n * e, 1))
+  return {
+    name,
+    axes,
+    buffers: sizes.map((size, b) => ({ dtype: 'f32', size, access: b === 2 ? 'write' : 'read' })),
+    body: [
+      { k: 'load', buffer: 0, index: flat(x), guard: [], dtype: 'f32' },
+      { k: 'load', buffer: 1, index: flat(w), guard: [], dtype: 'f32' },
+      { k: 'scalar', fn: 'mul', args: [0, 1], dtype: 'f32' },
+    ],
+    accumulators: [{ how: 'sum', value: 2, dtype: 'f32' }],
+    epilogue: [{ k: 'acc', accumulator: 0, dtype: 'f32' }],
+    stores: [{ buffer: 2, index: flat(y), value: 3, mode: 'set', guard: [] }],
+  }
+}
+const parallel = (...n: number[]): Axis[] => n.map(extent => ({ extent, kind: 'parallel' }))
+const reduce = (...n: number[]): Axis[] => n.map(extent => ({ extent, kind: 'reduce' }))
+
+function matmul(m: number, n: number, k: number, ta: boolean, tb: boolean): Kernel {
+  const [i, j, l] = [axis(0, m), axis(1, n), axis(2, k)]
+  const order = <T>(turned: boolean, a: T, b: T) => (turned ? [b, a] : [a, b])
+  return contraction(
+    `matmul${ta ? ' A^T' : ''}${tb ? ' B^T' : ''}`,
+    [...parallel(m, n), ...reduce(k)],
+    order(ta, [i, m] as const, [l, k] as const),
+    order(tb, [l, k] as const, [j, n] as const),
+    [
+      [i, m],
+      [j, n],
+    ],
+  )
+}
+/** A convolution of n images of c channels, kernel k x k, stride s, result o channels of h x w. */
+function conv(n: number, c: number, o: number, h: number, w: number, k: number, s: number): Kernel {
+  const [N, O, I, J, C, U, V] = [n, o, h, w, c, k, k].map((e, i) => axis(i, e))
+  const [height, width] = [(h - 1) * s + k, (w - 1) * s + k]
+  return contraction(
+    `conv stride ${s}`,
+    [...parallel(n, o, h, w), ...reduce(c, k, k)],
+    [
+      [N, n],
+      [C, c],
+      [add(scale(I, s), U), height],
+      [add(scale(J, s), V), width],
+    ],
+    [
+      [O, o],
+      [C, c],
+      [U, k],
+      [V, k],
+    ],
+    [
+      [N, n],
+      [O, o],
+      [I, h],
+      [J, w],
+    ],
+  )
+}
+/** The gradient of that convolution in its kernel. */
+function weightGradient(n: number, c: number, o: number, h: number, w: number, k: number, s: number): Kernel {
+  const [O, C, U, V, N, I, J] = [o, c, k, k, n, h, w].map((e, i) => axis(i, e))
+  const [height, width] = [(h - 1) * s + k, (w - 1) * s + k]
+  return contraction(
+    `weight gradient stride ${s}`,
+    [...parallel(o, c, k, k), ...reduce(n, h, w)],
+    [
+      [N, n],
+      [C, c],
+      [add(scale(I, s), U), height],
+      [add(scale(J, s), V), width],
+    ],
+    [
+      [N, n],
+      [O, o],
+      [I, h],
+      [J, w],
+    ],
+    [
+      [O, o],
+      [C, c],
+      [U, k],
+      [V, k],
+    ],
+  )
+}
+
+test('contractions under the chosen schedule agree with the interpreter, in every form and at awkward sizes', () => {
+  const kernels = [false, true].flatMap(ta =>
+    [false, true].flatMap(tb => [
+      matmul(7, 13, 9, ta, tb),
+      matmul(16, 8, 64, ta, tb),
+      matmul(1, 33, 5, ta, tb),
+    ]),
+  )
+  for (const s of [1, 2]) {
+    kernels.push(conv(2, 3, 5, 4, 9, 3, s), conv(1, 8, 8, 8, 8, 1, s), conv(2, 4, 4, 2, 2, 3, s))
+    kernels.push(weightGradient(2, 3, 5, 4, 9, 3, s), weightGradient(2, 4, 4, 1, 1, 1, s))
+  }
+  // 1700 terms: long enough that the sum is split into blocks
+  kernels.push(matmul(5, 9, 1700, false, false), matmul(5, 9, 1700, false, true))
+  const draw = seeded(3)
+  for (const k of kernels) {
+    const data = k.buffers.map(b => randomData(draw, b.dtype, b.size, false))
+    const terms = k.axes.reduce((n, a) => (a.kind === 'reduce' ? n * a.extent : n), 1)
+    const collapsed = collapseAxes(k)
+    // products of numbers in [-2, 2]: magnitudes of at most 4, a rounding of 2^-24 of the partial sum each
+    const tolerance = () => terms * 2 ** -24 * 4 * Math.sqrt(terms)
+    agrees(k, data, [chooseSchedule(k, cpuTarget)], tolerance)
+    agrees(collapsed, data, [chooseSchedule(collapsed, cpuTarget)], tolerance)
+  }
+})
+
+test('random kernels keep their results when axes are merged and a schedule is chosen', () => {
+  const property = fc.property(seeds, seed => {
+    const { kernel, data } = randomCase(seed)
+    const collapsed = collapseAxes(kernel)
+    const [expected, actual] = [kernel, collapsed].map(k => {
+      const buffers = data.map(d => d.slice())
+      interpretKernel(k, buffers)
+      return buffers
+    })
+    assert.deepEqual(actual, expected)
+    const sums = kernel.accumulators.some(a => a.how === 'sum' && (a.dtype === 'f32' || a.dtype === 'f64'))
+    // at most 3000 numbers below 40 each, one rounding of 2^-24 an addition
+    const tolerance = sums ? (x: number) => 2 ** -24 * 3000 * (40 + Math.abs(x)) * 0.05 : () => 0
+    agrees(collapsed, data, [chooseSchedule(collapsed, cpuTarget)], tolerance)
+  })
+  fc.assert(property, { numRuns: 400, endOnFailure: true })
+})
+
+test('a 1x1 convolution becomes a product of matrices over height times width', () => {
+  const k = collapseAxes(conv(4, 16, 32, 8, 8, 1, 1))
+  assert.deepEqual(
+    k.axes.map(a => a.extent),
+    [4, 32, 64, 16],
+  )
+})
+
+test('lanes run along memory, and contractions keep as many accumulators as fit the registers', () => {
+  for (const k of [
+    matmul(64, 64, 64, false, false),
+    matmul(64, 64, 64, false, true),
+    conv(4, 64, 64, 64, 64, 3, 1),
+    weightGradient(4, 64, 64, 64, 64, 3, 1),
+  ]) {
+    const s = chooseSchedule(k, cpuTarget)
+    assert.ok(s.vector !== null, k.name)
+    const results = s.tiles.reduce((n, t) => (k.axes[t.axis].kind === 'parallel' ? n * t.size : n), 1)
+    assert.equal(results, cpuTarget.accumulators, k.name)
+  }
+  assert.equal(chooseSchedule(matmul(64, 64, 64, false, true), cpuTarget).vector, 2)
+  assert.equal(chooseSchedule(conv(4, 64, 64, 64, 64, 3, 1), cpuTarget).vector, 3)
+  assert.equal(chooseSchedule(weightGradient(4, 64, 64, 64, 64, 3, 1), cpuTarget).vector, 6)
+})
+
+test('a target without lanes gets none', () => {
+  for (const software of [false, true])
+    assert.equal(chooseSchedule(conv(1, 8, 8, 8, 8, 3, 1), webgpuTarget({ software })).vector, null)
+})

@@ -50,7 +50,5 @@ const openCPU = (): Backend => cpuBackend(g => planGraph(g, k => chooseSchedule(
 const openWebGPU = (options: AdapterOptions & WebGPUOptions): TE.TaskEither<DeviceError, Backend> =>
   pipe(
     openDevice(options),
-    TE.map(device =>
-      webgpuBackend(device, g => planGraph(g, k => chooseSchedule(k, webgpuTarget)), options),
-    ),
+    TE.map(device => webgpuBackend(device, g => planGraph(g, k => chooseSchedule(k, webgpuTarget)), options)),
   )

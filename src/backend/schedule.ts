@@ -10,10 +10,12 @@ import { type Instr, instructions, type Kernel, type Schedule } from './kernel.t
 export interface Target {
   readonly lanes: number
   readonly accumulators: number
+  /** Whether loads with lanes apart are packed where many iterations share them. */
+  readonly packs?: boolean
 }
 
 /** WebAssembly SIMD: 16 registers, of which more than 8 accumulators spill. */
-export const cpuTarget: Target = { lanes: 4, accumulators: 8 }
+export const cpuTarget: Target = { lanes: 4, accumulators: 8, packs: true }
 
 /** WGSL: scalar code. A software adapter runs it on few cores with large caches, a GPU needs many invocations. */
 export const webgpuTarget = (info: { readonly software: boolean }): Target => ({
@@ -126,7 +128,7 @@ function cost(f: Facts, s: Schedule, target: Target): number {
   let inside = 0
   let outside = 0
   for (const [id, x] of f.all.entries()) {
-    const c = copies(masks[id]) * instructionCost(f, x, masks[id], s.vector)
+    const c = copies(masks[id]) * instructionCost(f, x, masks[id], s.vector, target.packs)
     if (f.reduce !== 0 && !(masks[id] & f.reduce)) outside += c
     else inside += f.reduce === 0 && f.last >= 0 && !(masks[id] & (1 << f.last)) ? c / 8 : c
   }
@@ -149,13 +151,13 @@ function cost(f: Facts, s: Schedule, target: Target): number {
     return (n * Math.ceil(a.extent / width(i)) * width(i)) / a.extent
   }, 1)
   const points = results * lanes
-  // neighbouring vectors of one row share cache lines
-  const apart = s.tiles.some(t => t.axis !== s.vector) && s.tiles.every(t => t.axis !== s.vector) ? 1.02 : 1
+  // of equal tiles, the one over fewer axes touches less memory
+  const spread = 1 + 0.01 * s.tiles.length
   if (f.reduce === 0) return ((perStep + outside) / points) * waste
-  return (perStep / points + (outside + 4) / (points * f.reduceSize)) * waste * apart
+  return (perStep / points + (outside + 4) / (points * f.reduceSize)) * waste * spread
 }
 
-function instructionCost(f: Facts, x: Instr, mask: number, vector: number | null): number {
+function instructionCost(f: Facts, x: Instr, mask: number, vector: number | null, packs = false): number {
   const bit = vector === null ? 0 : 1 << vector
   const lanes = (mask & bit) !== 0
   switch (x.k) {
@@ -169,7 +171,9 @@ function instructionCost(f: Facts, x: Instr, mask: number, vector: number | null
     case 'load': {
       const guard = x.guard.reduce((n, c) => n + 3 + indexCost(f, c.index, vector), 0)
       const step = laneStep(f, x.index, vector)
-      const access = !lanes || step === 1 ? 1 : step === -1 || step === 0 ? 2 : 8
+      const packed = packs && (mask & f.reduce) !== 0 && !(bit & f.reduce) && shares(f, mask)
+      const apart = packed ? 1.5 : 8
+      const access = !lanes || step === 1 ? 1 : step === -1 || step === 0 ? 2 : apart
       return access + guard + (step === null || !lanes ? indexCost(f, x.index, vector) : 0)
     }
     case 'scalar': {
@@ -180,6 +184,10 @@ function instructionCost(f: Facts, x: Instr, mask: number, vector: number | null
     }
   }
 }
+
+/** Whether many points share what a load reads. */
+const shares = (f: Facts, mask: number): boolean =>
+  f.kernel.axes.reduce((n, a, i) => (a.kind === 'parallel' && !(mask & (1 << i)) ? n * a.extent : n), 1) >= 64
 
 /** Quotients cost; those of the lanes cost four times. */
 function indexCost(f: Facts, a: Affine, vector: number | null): number {

@@ -13,12 +13,12 @@ import type { Module, Tensors } from '../nn/module.ts'
 import type { SegmentationNet, SegmentationOutput } from '../nn/pspnet.ts'
 
 /** What a loss may know of the batch: the labels, i32 [batch, height, width]. */
-export interface DistillationBatch {
+export type DistillationBatch = {
   readonly label: Tensor
 }
 
 /** A loss and what a report shows of it. */
-export interface Distilled {
+export type Distilled = {
   /** A scalar: what training minimises, weights included. */
   readonly loss: Tensor
   /** Scalars by name, before weights: `nfd`, `nfd/stage4-stage4`. */

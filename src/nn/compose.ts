@@ -41,14 +41,10 @@ export type Call<M> = M extends {
   ? (x: In) => Out
   : never
 
-/** Modules by name; one that a configuration leaves out is undefined. */
-export interface Children {
-  readonly [name: string]: AnyModule | undefined
-}
-type ChildParams<C> = { readonly [K in keyof C]: ParamsOf<NonNullable<C[K]>> }
-type ChildStates<C> = { readonly [K in keyof C]: StateOf<NonNullable<C[K]>> }
-/** The children as functions. */
-export type Calls<C> = { readonly [K in keyof C]: Call<NonNullable<C[K]>> }
+type ChildParams<C> = { readonly [K in keyof C]: C[K] extends AnyModule ? ParamsOf<C[K]> : undefined }
+type ChildStates<C> = { readonly [K in keyof C]: C[K] extends AnyModule ? StateOf<C[K]> : undefined }
+/** The children as functions; one that a configuration leaves out is undefined. */
+export type Calls<C> = { readonly [K in keyof C]: C[K] extends AnyModule ? Call<C[K]> : undefined }
 
 /** A module as it is at run time, its trees' types forgotten. */
 type Untyped = Module<unknown, unknown, unknown, unknown>

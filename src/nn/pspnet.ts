@@ -16,8 +16,8 @@ import { conv, convBnRelu, dropout } from './layers.ts'
 import type { Module } from './module.ts'
 import { type ResnetFeatures, type ResnetOptions, resnet, stageChannels } from './resnet.ts'
 
-/** What a segmentation network gives. */
-export interface SegmentationOutput<Taps> {
+/** What a segmentation network gives. (A `type`: trees of interfaces do not map to trees of arrays.) */
+export type SegmentationOutput<Taps> = {
   /** [batch, classes, height, width] of the input image, upsampled bilinearly. */
   readonly logits: FeatureMap
   /** Features by name, each [batch, channels, height', width']. */

@@ -18,7 +18,7 @@ const words = (dtype: DType, at: number, n: number): TypedArray => {
 
 /** The buffers after the kernel ran; its slices in two calls, so that ranges are tested. Surroundings are NaN. */
 export function runWasm(kernel: Kernel, schedule: Schedule, data: readonly TypedArray[]): TypedArray[] {
-  const { fn, slices } = renderKernel(kernel, schedule, 'f')
+  const { fn, slices, scratchBytes } = renderKernel(kernel, schedule, 'f')
   const module = new WebAssembly.Module(encodeModule([fn]))
   const { exports } = new WebAssembly.Instance(module, { env: { memory } })
   const run = exports.f as (...x: number[]) => void
@@ -28,12 +28,14 @@ export function runWasm(kernel: Kernel, schedule: Schedule, data: readonly Typed
     top += Math.ceil((deviceBytes(b.dtype, data[i].length) + 64) / 256) * 256
     return at
   })
+  const scratch = top
+  top += scratchBytes
   new Uint8Array(memory.buffer, 0, top + 64).fill(0xff)
   const views = kernel.buffers.map((b, i) => words(b.dtype, addresses[i], data[i].length))
   for (const [i, v] of views.entries()) v.set(data[i])
   const half = slices >> 1
-  if (half > 0) run(...addresses, 0, half)
-  if (slices > half) run(...addresses, half, slices)
+  if (half > 0) run(...addresses, scratch, 0, half)
+  if (slices > half) run(...addresses, scratch, half, slices)
   return views.map((v, i) => {
     const out = data[i].slice()
     out.set(v)

@@ -4,27 +4,29 @@
  */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { after, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 
 const here = fileURLToPath(new URL('.', import.meta.url))
-const folder = mkdtempSync(join(here, '.types-'))
+const cache = join(here, '../../.cache')
+mkdirSync(cache, { recursive: true })
+const folder = mkdtempSync(join(cache, 'types-'))
 after(() => rmSync(folder, { recursive: true, force: true }))
 const tsc = join(dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin/tsc')
 
 const header = `
 import { pipe } from 'fp-ts/lib/function.js'
-import { conv2d } from '../../../src/dsl/ops/conv.ts'
-import { add } from '../../../src/dsl/ops/elementwise.ts'
-import { zeros } from '../../../src/dsl/ops/index.ts'
-import { einsum, matmul } from '../../../src/dsl/ops/linalg.ts'
-import { maxPool2d } from '../../../src/dsl/ops/pool.ts'
-import { sum } from '../../../src/dsl/ops/reduce.ts'
-import { concat, permute, reshape } from '../../../src/dsl/ops/shape.ts'
-import type { Tensor } from '../../../src/dsl/tensor.ts'
+import { conv2d } from '../../src/dsl/ops/conv.ts'
+import { add } from '../../src/dsl/ops/elementwise.ts'
+import { zeros } from '../../src/dsl/ops/index.ts'
+import { einsum, matmul } from '../../src/dsl/ops/linalg.ts'
+import { maxPool2d } from '../../src/dsl/ops/pool.ts'
+import { sum } from '../../src/dsl/ops/reduce.ts'
+import { concat, permute, reshape } from '../../src/dsl/ops/shape.ts'
+import type { Tensor } from '../../src/dsl/tensor.ts'
 export { add, concat, conv2d, einsum, matmul, maxPool2d, permute, pipe, reshape, sum, zeros }
 declare const x: Tensor<readonly [8, 16, 32, 32], 'f32'>
 declare const w: Tensor<readonly [64, 32, 3, 3], 'f32'>
@@ -37,7 +39,7 @@ function check(program: string): { readonly errors: readonly string[]; readonly 
   writeFileSync(
     join(folder, 'tsconfig.json'),
     JSON.stringify({
-      extends: '../../../tsconfig.json',
+      extends: '../../tsconfig.json',
       compilerOptions: { noUnusedLocals: false, noErrorTruncation: true },
       include: [],
       files: ['program.ts'],

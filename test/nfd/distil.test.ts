@@ -56,13 +56,13 @@ test('init makes one 1 x 1 convolution without bias per pair, sized by the taps'
       ['neck-neck.weight', [6, 32, 1, 1]],
     ],
   )
-  // @ts-expect-error a tap that a network does not have does not compile
-  assert.throws(() => nfd({ student: s, teacher: t, taps: [['stage5', 'stage1']] }), UsageError)
-  // @ts-expect-error nor does one of the other network
-  assert.throws(
-    () => nfd({ student: s, teacher: t, taps: [['stage1', 'stage4']] }),
-    /has no tap 'stage4'; it has stage1, stage2, stage3, neck/,
-  )
+  // a tap that a network does not have does not compile, nor does one of the other network
+  // @ts-expect-error
+  const unknownTap = () => nfd({ student: s, teacher: t, taps: [['stage5', 'stage1']] })
+  // @ts-expect-error
+  const othersTap = () => nfd({ student: s, teacher: t, taps: [['stage1', 'stage4']] })
+  assert.throws(unknownTap, /no tap 'stage5'; it has stage1, stage2, stage3, stage4, neck/)
+  assert.throws(othersTap, /no tap 'stage4'; it has stage1, stage2, stage3, neck/)
 })
 
 test('align resizes bilinearly to the size of the teacher, then mixes the channels', () => {

@@ -45,7 +45,7 @@ export function cpuBackend(toPlan: (graph: Graph) => Plan): Backend {
   }
 }
 
-/** Runs `from` to `to` of a kernel's slices on buffers at the given addresses. */
+/** Runs `from` to `to` of a kernel's slices on buffers at the given addresses, the scratch memory last. */
 type KernelFunction = (...addresses: readonly number[]) => void
 interface Step {
   readonly run: KernelFunction
@@ -57,6 +57,7 @@ interface Step {
 interface Compiled {
   readonly module: WebAssembly.Module
   readonly slices: readonly number[]
+  readonly scratchBytes: number
 }
 
 /** How long a run keeps the thread before others get a turn, in ms. */
@@ -70,7 +71,8 @@ export function cpuExecutor(): CpuExecutor {
   const unloaded = new FinalizationRegistry<readonly number[]>(constants => {
     for (const at of constants) heap.free(at)
   })
-  // one arena for all programs, as large as the largest needs: nothing in it outlives a run
+  // one arena for all programs (intermediates, then scratch memory), as large as the largest needs: nothing in it
+  // outlives a run
   let arena = { at: 0, bytes: -1 }
   let queue: Promise<unknown> = Promise.resolve()
   let closed = false
@@ -100,7 +102,7 @@ export function cpuExecutor(): CpuExecutor {
       distinct.set(text, found)
       return found.number
     })
-    const { module, slices } = await compiled(
+    const { module, slices, scratchBytes } = await compiled(
       [...distinct.keys()],
       [...distinct.values()].map(d => d.dispatch),
     )
@@ -122,7 +124,7 @@ export function cpuExecutor(): CpuExecutor {
         } catch (error) {
           return Promise.reject(error)
         }
-        const result = queue.then(() => runNow(plan, steps, constants, taken))
+        const result = queue.then(() => runNow(plan, steps, scratchBytes, constants, taken))
         queue = result.catch(() => undefined)
         return result
       },
@@ -134,15 +136,18 @@ export function cpuExecutor(): CpuExecutor {
   async function runNow(
     plan: Plan,
     steps: readonly Step[],
+    scratchBytes: number,
     constants: readonly number[],
     inputs: Taken,
   ): Promise<Resident[]> {
     const outputs: number[] = []
     try {
-      if (plan.arenaBytes > arena.bytes) {
+      const scratch = Math.ceil(plan.arenaBytes / 256) * 256
+      const needed = scratch + scratchBytes
+      if (needed > arena.bytes) {
         if (arena.bytes >= 0) heap.free(arena.at)
         arena = { at: 0, bytes: -1 }
-        arena = { at: heap.allocate(plan.arenaBytes), bytes: plan.arenaBytes }
+        arena = { at: heap.allocate(needed), bytes: needed }
       }
       const places = inputs.addresses(heap)
       for (const t of plan.outputs) outputs.push(heap.allocate(typeBytes(t)))
@@ -158,7 +163,7 @@ export function cpuExecutor(): CpuExecutor {
             await giveWay()
             turn = performance.now()
           }
-          s.run(...addresses, from, Math.min(s.slices, from + s.perCall))
+          s.run(...addresses, arena.at + scratch, from, Math.min(s.slices, from + s.perCall))
         }
       }
       return outputs.map((at, i) => residents.make(plan.outputs[i], at))
@@ -183,7 +188,8 @@ export function cpuExecutor(): CpuExecutor {
 async function compileKernels(dispatches: readonly Dispatch[]): Promise<Compiled> {
   const rendered = dispatches.map((d, i) => renderKernel(d.kernel, d.schedule, `k${i}`))
   const module = await WebAssembly.compile(encodeModule(rendered.map(r => r.fn)))
-  return { module, slices: rendered.map(r => r.slices) }
+  const scratchBytes = rendered.reduce((n, r) => Math.max(n, r.scratchBytes), 0)
+  return { module, slices: rendered.map(r => r.slices), scratchBytes }
 }
 
 /** Slices that take about half a turn, by a guess of 1 ns an instruction. */

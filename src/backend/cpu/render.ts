@@ -11,16 +11,19 @@ import { type Fold, isArg, putFinish, putFlush, putUpdate, startFold } from './f
 import { address, index, indexVector, insideElement, laneStride, type Shift } from './indices.ts'
 import { LANES, type Loop, makeNest, type Nest, type Segment, segments, step } from './nest.ts'
 import { putInts, putLane, putScalar, putVector, registerOf } from './ops.ts'
+import { choosePacking, type Packing, putPacking } from './pack.ts'
 import { align, bytesOf, load, makeValues, type Values } from './values.ts'
 import { type Code, EMPTY, put, type ValueType, type WasmFunction } from './wasm.ts'
 
 /**
- * A rendered kernel. The function takes the addresses of the kernel's buffers, then `from` and `to`: it runs
+ * A rendered kernel. The function takes the addresses of the kernel's buffers and of the scratch memory, then `from` and `to`: it runs
  * that range of its `slices`, so that a caller can divide long kernels. Slices are independent.
  */
 export interface Rendered {
   readonly fn: WasmFunction
   readonly slices: number
+  /** Bytes at the address `scratch` that the function writes and reads for itself. */
+  readonly scratchBytes: number
 }
 
 /**
@@ -29,16 +32,18 @@ export interface Rendered {
  * @example encodeModule([renderKernel(kernel, schedule, 'k0').fn])
  */
 export function renderKernel(kernel: Kernel, schedule: Schedule, name: string): Rendered {
-  const nest = makeNest(kernel, schedule)
+  const plain = makeNest(kernel, schedule)
   const buffers = kernel.buffers.length
-  const params: ValueType[] = [...kernel.buffers.map((): ValueType => 'i32'), 'i32', 'i32']
+  const params: ValueType[] = [...kernel.buffers.map((): ValueType => 'i32'), 'i32', 'i32', 'i32']
   const e = emitter(params.length)
-  const tiled = [...nest.parallel, ...nest.reduce].reduce((m, l) => (l.tile > 1 ? m | (1 << l.axis) : m), 0)
-  const c = makeValues(kernel, e, nest.vector, tiled)
+  const tiled = [...plain.parallel, ...plain.reduce].reduce((m, l) => (l.tile > 1 ? m | (1 << l.axis) : m), 0)
+  const c = makeValues(kernel, e, plain.vector, tiled)
+  const packing = choosePacking(c, plain, loops => positions(kernel.axes.length, loops))
+  const nest = packing === null ? plain : reuseInnermost(plain, c.dependsOn(packing.id))
   const outer = nest.parallel.find(l => iterations(l) > 1)
   const empty = kernel.axes.some(a => a.kind === 'parallel' && a.extent === 0)
   if (!empty) {
-    const range = { loop: outer, from: buffers, to: buffers + 1 }
+    const range = { loop: outer, scratch: buffers, from: buffers + 1, to: buffers + 2, packing }
     openParallel(c, nest, 0, range)
   }
   const [scope] = e.scopes
@@ -46,21 +51,34 @@ export function renderKernel(kernel: Kernel, schedule: Schedule, name: string): 
   return {
     fn: { name, params, locals: e.locals, code: scope.head },
     slices: empty ? 0 : outer === undefined ? 1 : iterations(outer),
+    scratchBytes: packing?.bytes ?? 0,
   }
 }
 
 const iterations = (l: Loop): number => Math.ceil(l.extent / step(l))
 const innermost = (c: Values) => c.emitter.scopes[c.emitter.scopes.length - 1]
 
-/** The loop whose range is a parameter, and the parameters. */
+/** The nest with the loops innermost over which a packed load does not change. */
+const reuseInnermost = (nest: Nest, mask: number): Nest => {
+  const fixed = (l: Loop) => (mask & (1 << l.axis)) === 0
+  return { ...nest, parallel: [...nest.parallel.filter(l => !fixed(l)), ...nest.parallel.filter(fixed)] }
+}
+
+/** The loop whose range is a parameter, the parameters, and what is packed. */
 interface Range {
   readonly loop: Loop | undefined
+  readonly packing: Packing | null
+  readonly scratch: number
   readonly from: number
   readonly to: number
 }
 
 /** Opens the i-th parallel loop and those inside it. */
 function openParallel(c: Values, nest: Nest, i: number, range: Range): void {
+  const { packing } = range
+  const over = (l: Loop) => packing !== null && (c.dependsOn(packing.id) & (1 << l.axis)) !== 0
+  if (packing !== null && !c.packed.has(packing.id) && !nest.parallel.slice(i).some(over))
+    putPacking(c, packing, range.scratch)
   if (i === nest.parallel.length) {
     atPoint(c, nest)
     return

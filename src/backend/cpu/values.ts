@@ -33,10 +33,9 @@ import { type Code, put, type ValueType } from './wasm.ts'
 
 type Load = Extract<Instr, { k: 'load' }>
 
-/** A load that reads a packed copy instead of its buffer. */
+/** A load of four lanes that is read from a packed copy. */
 export interface Packed {
-  readonly base: number
-  /** The address of the value at a tile position. */
+  /** The address of the lanes at a tile position. */
   locate(at: Shift): { readonly local: number; readonly offset: number }
 }
 
@@ -103,7 +102,12 @@ export function makeValues(kernel: Kernel, emitter: Emitter, vector: number | nu
       if (known !== undefined) return known
       const type: ValueType = c.isVector(id) ? 'v128' : registerOf(x.dtype)
       const code: Code = []
-      putValue(c, code, id, all, at, c.isVector(id))
+      const packed = c.packed.get(id)
+      if (packed) {
+        const a = packed.locate(at)
+        put(code, 'local.get', a.local)
+        put(code, 'v128.load', 4, a.offset)
+      } else putValue(c, code, id, all, at, c.isVector(id))
       return memo(emitter, level, key, type, to => append(to, code))
     },
     lanes(id, at) {
@@ -119,7 +123,7 @@ export function makeValues(kernel: Kernel, emitter: Emitter, vector: number | nu
       if (x.k === 'load' && x.guard.length === 0 && x.dtype !== 'bool') {
         const known = emitter.scopes[level].known.get(key)
         if (known !== undefined) return known
-        const a = addressOf(c, id, x, at, 0)
+        const a = addressOf(c, x, at, 0)
         return memo(emitter, level, key, 'v128', code => {
           put(code, 'local.get', a.local)
           put(code, 'v128.load32_splat', 2, a.offset)
@@ -151,7 +155,7 @@ function putValue(c: Values, code: Code, id: number, all: readonly Instr[], at: 
       if (x.guard.length === 0) return put(code, 'i32.const', 1)
       return put(code, 'local.get', vector ? insideVector(c, x.guard, at) : insideElement(c, x.guard, at, 0))
     case 'load':
-      return vector ? putVectorLoad(c, code, x, id, at) : putLoad(c, code, x, id, at, 0)
+      return vector ? putVectorLoad(c, code, x, at) : putLoad(c, code, x, at, 0)
     case 'scalar': {
       const dtypes = x.args.map(a => all[a].dtype)
       const o: Operation = { fn: x.fn, from: dtypes[dtypes.length - 1], to: x.dtype }
@@ -174,14 +178,13 @@ function putValue(c: Values, code: Code, id: number, all: readonly Instr[], at: 
   }
 }
 
-function addressOf(c: Values, id: number, x: Load, at: Shift, lane: number) {
-  return c.packed.get(id)?.locate(at) ?? address(c, x.index, at, lane, bytesOf(x.dtype), x.buffer)
-}
+const addressOf = (c: Values, x: Load, at: Shift, lane: number) =>
+  address(c, x.index, at, lane, bytesOf(x.dtype), x.buffer)
 
 /** One element; behind a guard the address is the buffer's first element and the value 0. */
-function putLoad(c: Values, code: Code, x: Load, id: number, at: Shift, lane: number) {
+function putLoad(c: Values, code: Code, x: Load, at: Shift, lane: number) {
   const guard = x.guard.length > 0 ? insideElement(c, x.guard, at, lane) : null
-  const a = addressOf(c, id, x, at, lane)
+  const a = addressOf(c, x, at, lane)
   if (guard === null) {
     put(code, 'local.get', a.local)
     return put(code, load(x.dtype), align(x.dtype), a.offset)
@@ -209,20 +212,19 @@ function putGuarded(code: Code, a: { local: number; offset: number }, base: numb
  * Four lanes: neighbours by one load, any others one by one. Behind a guard that differs between neighbours the
  * load happens if any lane is inside; what the others read lies within 12 bytes of it and is masked.
  */
-function putVectorLoad(c: Values, code: Code, x: Load, id: number, at: Shift) {
-  const packed = c.packed.get(id)
-  const stride = packed ? 1 : laneStride(c, x.index)
+function putVectorLoad(c: Values, code: Code, x: Load, at: Shift) {
+  const stride = laneStride(c, x.index)
   const guardMask = axesOfGuard(x.guard, c.dependsOn)
   const lanesDiffer = c.vector !== null && (guardMask & (1 << c.vector)) !== 0
-  const mask = x.guard.length > 0 && !packed && lanesDiffer ? insideVector(c, x.guard, at) : null
+  const mask = x.guard.length > 0 && lanesDiffer ? insideVector(c, x.guard, at) : null
   if (stride === 0) {
-    const a = addressOf(c, id, x, at, 0)
+    const a = addressOf(c, x, at, 0)
     if (mask === null) throw new Error('cpu: a load without lanes')
     putAny(c, code, a, x.buffer, mask)
     put(code, 'v128.load32_splat', 2, 0)
   } else if (stride === 1 || stride === -1) {
-    const a = addressOf(c, id, x, at, stride === 1 ? 0 : LANES - 1)
-    const uniform = x.guard.length > 0 && !packed && mask === null ? insideElement(c, x.guard, at, 0) : null
+    const a = addressOf(c, x, at, stride === 1 ? 0 : LANES - 1)
+    const uniform = x.guard.length > 0 && mask === null ? insideElement(c, x.guard, at, 0) : null
     if (mask !== null) putAny(c, code, a, x.buffer, mask)
     else if (uniform !== null) putGuarded(code, a, x.buffer, uniform)
     else put(code, 'local.get', a.local)
@@ -237,12 +239,12 @@ function putVectorLoad(c: Values, code: Code, x: Load, id: number, at: Shift) {
       putSplat(code, 'bool', uniform)
       put(code, 'v128.and')
     }
-  } else putGather(c, code, x, id, at)
+  } else putGather(c, code, x, at)
   if (mask !== null) {
     put(code, 'local.get', mask)
     put(code, 'v128.and')
   }
-  if (x.dtype === 'bool' && !packed) put(code, 'i32x4.neg')
+  if (x.dtype === 'bool') put(code, 'i32x4.neg')
 }
 
 /** Pushes the address if any lane is inside, else the buffer's. */
@@ -254,9 +256,9 @@ function putAny(c: Values, code: Code, a: { local: number; offset: number }, bas
   putGuarded(code, a, base, any)
 }
 
-function putGather(c: Values, code: Code, x: Load, id: number, at: Shift) {
+function putGather(c: Values, code: Code, x: Load, at: Shift) {
   const lanes = [0, 1, 2, 3].map(lane => ({
-    a: addressOf(c, id, x, at, lane),
+    a: addressOf(c, x, at, lane),
     guard: x.guard.length > 0 ? insideElement(c, x.guard, at, lane) : null,
   }))
   const uniformGuard = x.guard.length > 0

@@ -7,7 +7,7 @@ import type { DType } from '../dtype.ts'
 import { dual, withTwo } from '../dual.ts'
 import type { Window } from '../prim.ts'
 import { range, type Shape, showType } from '../shape.ts'
-import type { Tensor } from '../tensor.ts'
+import { scope, type Tensor } from '../tensor.ts'
 import type { Only } from '../types/axes.ts'
 import type { CommonDType, DTypeCheck, None } from '../types/broadcast.ts'
 import type {
@@ -172,7 +172,7 @@ const convolution = <Op extends string, Rank extends 1 | 2>(op: Op, rank: Rank) 
       dilation: dilation[i],
       padding: before,
     }))
-    return addBias(op, windowed(x, w, groups, spatial, windows, false), bias)
+    return scope(op, () => addBias(op, windowed(x, w, groups, spatial, windows, false), bias))
   })
 
 /**
@@ -253,6 +253,6 @@ export const convTranspose2d = dual<ConvTransposeOp<'convTranspose2d'>>(
     if (spatial.some(n => n < 1))
       mismatch(op, 'the padding leaves nothing', [`input   ${showType(x)}`, `padding [${padding}]`])
     const windows = range(2).map(i => ({ stride: stride[i], dilation: dilation[i], padding: padding[i] }))
-    return addBias(op, windowed(x, w, groups, spatial, windows, true), bias)
+    return scope(op, () => addBias(op, windowed(x, w, groups, spatial, windows, true), bias))
   },
 )

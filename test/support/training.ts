@@ -27,6 +27,7 @@ export function smallTraining() {
   const teacher = encoderDecoder({ classes, width: 3, depth: 2 })
   const method = nfd({ student, teacher, taps: [['neck', 'neck']] })
   const optimiser = sgd({ momentum: 0.9, weightDecay: 1e-4 })
+  const teach = constantTeacher(teacher)
   const taught = teacher.init(key(3))
   const net = student.init(key(4))
   const params = { net: net.params, aligners: method.init(key(5)) }
@@ -48,7 +49,7 @@ export function smallTraining() {
         training: true,
         key: keyTensor(9),
       })
-      const target = constantTeacher(teacher)(fixed.params, fixed.state, x.image)
+      const target = teach(fixed.params, fixed.state, x.image)
       const label = x.label as Tensor<readonly number[], 'i32'>
       return [
         add(crossEntropy(out.logits, label), method.loss(p.aligners, out, target, { label }).loss),

@@ -1,7 +1,9 @@
 /** Trees of parameters: nested readonly objects and arrays whose leaves are tensors (or arrays, or types). */
 import { CompileError } from './errors.ts'
 
-/** Replaces the leaves' type. */
+/**
+ * Replaces the leaves’ type. Interfaces (which have no index signature) stay as they are: make trees of type aliases.
+ */
 export type MapTree<T, From, To> = T extends From
   ? To
   : T extends readonly unknown[] | { readonly [k: string]: unknown }

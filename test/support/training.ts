@@ -43,7 +43,11 @@ export function smallTraining() {
     ),
     rate: array([], 'f32', [0.05]),
   }
-  const step = (s: Tensors<typeof state>, x: Tensors<typeof batch>, fixed: Tensors<typeof taught>) => {
+  const step = (
+    s: Tensors<typeof state>,
+    x: Tensors<typeof batch>,
+    fixed: { readonly params: Tensors<typeof taught.params>; readonly state: Tensors<typeof taught.state> },
+  ) => {
     const [[loss, running], gradient] = valueAuxAndGrad((p: Tensors<typeof params>) => {
       const { out, state: next } = student.apply(p.net, s.running, x.image, {
         training: true,

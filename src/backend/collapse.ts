@@ -23,7 +23,7 @@ function dropUnits(k: Kernel): Kernel {
   const unit = k.axes.map(a => a.extent === 1)
   if (!unit.includes(true)) return k
   const place = k.axes.map((_, i) => unit.slice(0, i).filter(u => !u).length)
-  return mapIndices({ ...k, axes: k.axes.filter((_, i) => !unit[i]) }, t =>
+  return mapAtoms({ ...k, axes: k.axes.filter((_, i) => !unit[i]) }, t =>
     t.k === 'axis' ? (unit[t.axis] ? null : { ...t, axis: place[t.axis] }) : t,
   )
 }
@@ -46,7 +46,7 @@ function mergeable(k: Kernel, outer: number, inner: number): boolean {
 function merge(k: Kernel, outer: number, inner: number): Kernel {
   const extent = k.axes[outer].extent * k.axes[inner].extent
   const axes = k.axes.flatMap((a, i) => (i === inner ? [] : [i === outer ? { ...a, extent } : a]))
-  return mapIndices({ ...k, axes }, t => {
+  return mapAtoms({ ...k, axes }, t => {
     if (t.k !== 'axis') return t
     if (t.axis === outer) return null
     if (t.axis === inner) return { k: 'axis', axis: outer, extent }
@@ -54,7 +54,8 @@ function merge(k: Kernel, outer: number, inner: number): Kernel {
   })
 }
 
-function indicesOf(k: Kernel): Affine[] {
+/** Every index expression of a kernel, those of guards too. */
+export function indicesOf(k: Kernel): Affine[] {
   const out: Affine[] = []
   const guard = (g: readonly Condition[]) => out.push(...g.map(c => c.index))
   for (const x of [...k.body, ...k.epilogue]) {
@@ -69,7 +70,7 @@ function indicesOf(k: Kernel): Affine[] {
 }
 
 /** Replaces the axis atoms of all indices; null drops the term. */
-function mapIndices(k: Kernel, atom: (t: Atom) => Atom | null): Kernel {
+function mapAtoms(k: Kernel, atom: (t: Atom) => Atom | null): Kernel {
   const affine = (a: Affine): Affine => ({
     offset: a.offset,
     terms: a.terms.flatMap(t => {
@@ -78,6 +79,11 @@ function mapIndices(k: Kernel, atom: (t: Atom) => Atom | null): Kernel {
       return next === null ? [] : [{ atom: next, coef: t.coef }]
     }),
   })
+  return mapIndices(k, affine)
+}
+
+/** The kernel with every index expression, those of guards too, replaced by its image. */
+export function mapIndices(k: Kernel, affine: (a: Affine) => Affine): Kernel {
   const guard = (g: readonly Condition[]) => g.map(c => ({ ...c, index: affine(c.index) }))
   const instr = (x: Instr): Instr => {
     if (x.k === 'index') return { ...x, index: affine(x.index) }

@@ -1,10 +1,20 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import fc from 'fast-check'
-import { type Affine, add, axis, constant, scale } from '../../src/backend/affine.ts'
-import { collapseAxes } from '../../src/backend/collapse.ts'
+import {
+  type Affine,
+  add,
+  addConst,
+  axis,
+  type Condition,
+  constant,
+  div,
+  mod,
+  scale,
+} from '../../src/backend/affine.ts'
 import { interpretKernel } from '../../src/backend/interpret.ts'
-import type { Axis, Kernel } from '../../src/backend/kernel.ts'
+import { type Axis, type Kernel, printKernel } from '../../src/backend/kernel.ts'
+import { normaliseKernel } from '../../src/backend/normalise.ts'
 import { chooseSchedule, cpuTarget, webgpuTarget } from '../../src/backend/schedule.ts'
 import { randomCase, randomData, randomSchedules, seeded, seeds } from './random-kernel.ts'
 import { agrees } from './run-kernel.ts'
@@ -138,19 +148,19 @@ test('contractions under the chosen schedule agree with the interpreter, as unde
   for (const k of kernels) {
     const data = k.buffers.map(b => randomData(draw, b.dtype, b.size, false))
     const terms = k.axes.reduce((n, a) => (a.kind === 'reduce' ? n * a.extent : n), 1)
-    const collapsed = collapseAxes(k)
+    const normal = normaliseKernel(k)
     // products of numbers in [-2, 2]: magnitudes of at most 4, a rounding of 2^-24 of the partial sum each
     const tolerance = () => terms * 2 ** -24 * 4 * Math.sqrt(terms)
     agrees(k, data, [chooseSchedule(k, cpuTarget), ...randomSchedules(draw, k.axes)], tolerance)
-    agrees(collapsed, data, [chooseSchedule(collapsed, cpuTarget)], tolerance)
+    agrees(normal, data, [chooseSchedule(normal, cpuTarget)], tolerance)
   }
 })
 
-test('random kernels keep their results when axes are merged and a schedule is chosen', () => {
+test('random kernels keep their results when they are normalised and a schedule is chosen', () => {
   const property = fc.property(seeds, seed => {
     const { kernel, data } = randomCase(seed)
-    const collapsed = collapseAxes(kernel)
-    const [expected, actual] = [kernel, collapsed].map(k => {
+    const normal = normaliseKernel(kernel)
+    const [expected, actual] = [kernel, normal].map(k => {
       const buffers = data.map(d => d.slice())
       interpretKernel(k, buffers)
       return buffers
@@ -159,17 +169,40 @@ test('random kernels keep their results when axes are merged and a schedule is c
     const sums = kernel.accumulators.some(a => a.how === 'sum' && (a.dtype === 'f32' || a.dtype === 'f64'))
     // at most 3000 numbers below 40 each, one rounding of 2^-24 an addition
     const tolerance = sums ? (x: number) => 2 ** -24 * 3000 * (40 + Math.abs(x)) * 0.05 : () => 0
-    agrees(collapsed, data, [chooseSchedule(collapsed, cpuTarget)], tolerance)
+    agrees(normal, data, [chooseSchedule(normal, cpuTarget)], tolerance)
   })
   fc.assert(property, { numRuns: 400, endOnFailure: true })
 })
 
 test('a 1x1 convolution becomes a product of matrices over height times width', () => {
-  const k = collapseAxes(conv(4, 16, 32, 8, 8, 1, 1))
+  const k = normaliseKernel(conv(4, 16, 32, 8, 8, 1, 1))
   assert.deepEqual(
     k.axes.map(a => a.extent),
     [4, 32, 64, 16],
   )
+})
+
+test('quotients by a divisor of an axis disappear, and guards bound those that stay', () => {
+  const i = axis(0, 24)
+  const load = (index: Affine, guard: Condition[]): Kernel => ({
+    name: 'load',
+    axes: parallel(24),
+    buffers: [
+      { dtype: 'f32', size: 48, access: 'read' },
+      { dtype: 'f32', size: 24, access: 'write' },
+    ],
+    body: [{ k: 'load', buffer: 0, index, guard, dtype: 'f32' }],
+    accumulators: [],
+    epilogue: [],
+    stores: [{ buffer: 1, index: i, value: 0, mode: 'set', guard: [] }],
+  })
+  // x[i % 4, i / 4]: a transposition
+  const transposed = load(add(scale(mod(i, 4), 6), div(i, 4)), [])
+  assert.match(printKernel(normaliseKernel(transposed)), /b0\[6\*i1 \+ i0\]|b0\[i0 \+ 6\*i1\]/)
+  // x[(q / 6) 6 + q % 6] where q = (i - 1) / 2 lies in [0, 6)
+  const q = div(addConst(i, -1), 2)
+  const padded = load(add(scale(div(q, 6), 6), mod(q, 6)), [{ index: q, lo: 0, hi: 6 }])
+  assert.doesNotMatch(printKernel(normaliseKernel(padded)), /6/)
 })
 
 test('lanes run along memory, and contractions keep as many accumulators as fit the registers', () => {

@@ -2,7 +2,7 @@
  * Kernel -> Schedule: which axis the lanes run over and how many results are kept in registers, by the least
  * estimated cost of the innermost body per point. Schedules change speed, never results.
  */
-import { type Affine, coefficient } from './affine.ts'
+import { type Affine, coefficient, show } from './affine.ts'
 import { axesOf, axesOfGuard, dependencies } from './depend.ts'
 import { type Instr, instructions, type Kernel, type Schedule } from './kernel.ts'
 
@@ -62,6 +62,8 @@ interface Facts {
   readonly last: number
   /** Instructions inside the reduce loops (of a map: all). */
   readonly inner: readonly number[]
+  /** The different conditions of guards, with their axes. */
+  readonly conditions: readonly { readonly index: Affine; readonly mask: number }[]
 }
 
 function look(kernel: Kernel): Facts {
@@ -76,7 +78,10 @@ function look(kernel: Kernel): Facts {
   }
   const last = kernel.axes.findLastIndex(a => a.kind === 'parallel' && a.extent > 1)
   const inner = all.flatMap((_, i) => (reduce === 0 || masks[i] & reduce ? [i] : []))
-  return { kernel, all, masks, reduce, reduceSize, last, inner }
+  const guards = [...all.flatMap(x => (x.k === 'load' || x.k === 'inside' ? x.guard : []))]
+  const distinct = new Map(guards.map(c => [`${show(c.index)} ${c.lo} ${c.hi}`, c.index]))
+  const conditions = [...distinct.values()].map(index => ({ index, mask: axesOf(index, id => masks[id]) }))
+  return { kernel, all, masks, reduce, reduceSize, last, inner, conditions }
 }
 
 function* candidates(f: Facts, target: Target): Generator<Schedule> {
@@ -90,7 +95,10 @@ function* candidates(f: Facts, target: Target): Generator<Schedule> {
   const shared = axes.flatMap((a, i) =>
     a.kind === 'parallel' &&
     a.extent > 1 &&
-    f.inner.some(id => f.all[id].k === 'load' && !(f.masks[id] & (1 << i)))
+    [
+      ...f.inner.filter(id => f.all[id].k === 'load').map(id => f.masks[id]),
+      ...f.conditions.map(c => c.mask),
+    ].some(m => !(m & (1 << i)))
       ? [i]
       : [],
   )
@@ -132,6 +140,11 @@ function cost(f: Facts, s: Schedule, target: Target): number {
     if (f.reduce !== 0 && !(masks[id] & f.reduce)) outside += c
     else inside += f.reduce === 0 && f.last >= 0 && !(masks[id] & (1 << f.last)) ? c / 8 : c
   }
+  for (const { index, mask } of f.conditions) {
+    const c = copies(mask) * (3 + indexCost(f, index, s.vector))
+    if (f.reduce !== 0 && !(mask & f.reduce)) outside += c
+    else inside += c
+  }
   const results = s.tiles.reduce((n, t) => n * t.size, 1)
   const updates = kernel.accumulators.reduce((n, a) => n + (a.how.startsWith('arg') ? 8 : 1) * results, 0)
   for (const st of kernel.stores) {
@@ -167,9 +180,9 @@ function instructionCost(f: Facts, x: Instr, mask: number, vector: number | null
     case 'index':
       return indexCost(f, x.index, vector)
     case 'inside':
-      return x.guard.reduce((n, c) => n + 3 + indexCost(f, c.index, vector), 0)
+      return x.guard.length
     case 'load': {
-      const guard = x.guard.reduce((n, c) => n + 3 + indexCost(f, c.index, vector), 0)
+      const guard = 2 * x.guard.length
       const step = laneStep(f, x.index, vector)
       const packed = packs && (mask & f.reduce) !== 0 && !(bit & f.reduce) && shares(f, mask)
       const apart = packed ? 1.5 : 8

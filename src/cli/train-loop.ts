@@ -107,6 +107,7 @@ export async function train(phase: Phase, context: Context): Promise<Trained> {
     for (let step = start; ; ) {
       const last = step === phase.steps
       const due = last || (step > 0 && step % context.evalEvery === 0 && !scored.has(step))
+      if (due) await losses.flush()
       const evaluation = due ? await phase.evaluate(state) : undefined
       if (evaluation && !scored.has(step)) run.log({ phase: phase.name, step, miou: evaluation.scores.miou })
       await nextTurn()

@@ -164,11 +164,11 @@ test('a finished phase is not trained again, but scored', async () => {
 
 test('a loss that is not finite stops the run, and the last good checkpoint stays', async () => {
   const run = openRun(freshFolder(), {})
-  const phase = descent(9, step => (step < 5 ? 0.1 : 1e30))
+  const phase = descent(9, step => (step < 6 ? 0.1 : 1e30))
   await assert.rejects(train(phase, contextOf(run)), {
     tag: 'RunError',
     message:
-      /descent: the loss is (Infinity|NaN) at step 7 of 9 \(learning rate 1e\+30\); the checkpoint of step 3 is kept/,
+      /descent: the loss is (Infinity|NaN) at step 8 of 9 \(learning rate 1e\+30\); the checkpoint of step 6 is kept/,
   })
   assert(fileOf(run).w.every(Number.isFinite))
   run.close()

@@ -37,6 +37,8 @@ export interface CaseOptions {
   readonly note?: string
 }
 
+/** Of outputs and gradients: the comparison allows 1e-9. */
+const digits = 12
 const cases: WrittenCase[] = []
 /** The cases made so far. */
 export const made = (): readonly WrittenCase[] => cases
@@ -63,13 +65,13 @@ export function define(
   const grads = inputs.map((_, i) =>
     wanted.includes(i) ? (analytic?.[i] ?? differences(id, inputs, i, f, cotangents, step)) : null,
   )
-  const round = (g: Grid | null): Written | null => g && write(g, 14)
+  const round = (g: Grid | null): Written | null => g && write(g, digits)
   cases.push({
     id,
     op,
     attrs: note ? { ...attrs, note } : attrs,
     inputs: inputs.map(x => write(x)),
-    outputs: outputs.map(y => write(y, 14)),
+    outputs: outputs.map(y => write(y, digits)),
     cotangents: cotangents.map(round),
     grads: grads.map(round),
   })
@@ -77,14 +79,14 @@ export function define(
 
 const list = (y: Grid | readonly Grid[]): readonly Grid[] => ('data' in y ? [y] : y)
 
-const write = (g: Grid, digits = 17): Written => ({
+const write = (g: Grid, precision = 17): Written => ({
   dtype: g.dtype ?? 'float64',
   shape: g.shape,
   data: g.data.map(v =>
     Number.isNaN(v)
       ? 'nan'
       : Number.isFinite(v)
-        ? Number(v.toPrecision(digits)) + 0
+        ? Number(v.toPrecision(precision)) + 0
         : v > 0
           ? 'inf'
           : '-inf',
@@ -103,9 +105,7 @@ function differences(
   const x = inputs[i]
   const moved = (e: number, v: number): readonly Grid[] =>
     list(
-      f(
-        ...inputs.map((g, k) => (k === i ? { ...g, data: g.data.map((old, j) => (j === e ? v : old)) } : g)),
-      ),
+      f(...inputs.map((g, k) => (k === i ? { ...g, data: g.data.map((old, j) => (j === e ? v : old)) } : g))),
     )
   const slope = (e: number, h: number): number => {
     const [up, down] = [x.data[e] + h, x.data[e] - h]

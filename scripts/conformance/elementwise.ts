@@ -105,7 +105,10 @@ export function elementwiseCases(): void {
 
   const pairs = [
     [[5], [3, 5]],
-    [[2, 1, 3], [4, 1]],
+    [
+      [2, 1, 3],
+      [4, 1],
+    ],
     [
       [1, 3],
       [1, 3],
@@ -132,15 +135,38 @@ export function elementwiseCases(): void {
       const y = op === 'div' ? floats(b, 1, 3) : apart(floats(b), 0.05)
       define(op, {}, [x, y], over(f), { step: op.endsWith('imum') ? 0.02 : 0.25 })
     }
-    define('less', {}, [floats(a), floats(b)], over((x, y) => Number(x < y), 'bool'), { wrt: [] })
-    define('where', {}, [bools(b), floats(a), floats(b)], over((c, x, y) => (c ? x : y)))
+    define(
+      'less',
+      {},
+      [floats(a), floats(b)],
+      over((x, y) => Number(x < y), 'bool'),
+      { wrt: [] },
+    )
+    define(
+      'where',
+      {},
+      [bools(b), floats(a), floats(b)],
+      over((c, x, y) => (c ? x : y)),
+    )
   }
-  define('div', {}, [floats([4, 1]), floats([3], -3, -1)], over((x, y) => x / y), { note: 'negative divisors' })
-  define('pow', {}, [given([4], [-2, -0.5, 1.5, -1]), given([4], [3, 2, -2, 5])], over((x, y) => x ** y), {
-    wrt: [0],
-    step: 0.1,
-    note: 'negative bases, whole powers',
-  })
+  define(
+    'div',
+    {},
+    [floats([4, 1]), floats([3], -3, -1)],
+    over((x, y) => x / y),
+    { note: 'negative divisors' },
+  )
+  define(
+    'pow',
+    {},
+    [given([4], [-2, -0.5, 1.5, -1]), given([4], [3, 2, -2, 5])],
+    over((x, y) => x ** y),
+    {
+      wrt: [0],
+      step: 0.1,
+      note: 'negative bases, whole powers',
+    },
+  )
   const tied = given([4], [1, -2, 0, 3])
   const other = given([4], [1, -2, 1, 0])
   for (const [op, f] of operations.filter(([o]) => o.endsWith('imum')))
@@ -149,7 +175,11 @@ export function elementwiseCases(): void {
       pullback: ([x, y], dy) =>
         [0, 1].map(k =>
           grid(x.shape, i =>
-            at(x, i) === at(y, i) ? at(dy, i) / 2 : f(at(x, i), at(y, i)) === at(k ? y : x, i) ? at(dy, i) : 0,
+            at(x, i) === at(y, i)
+              ? at(dy, i) / 2
+              : f(at(x, i), at(y, i)) === at(k ? y : x, i)
+                ? at(dy, i)
+                : 0,
           ),
         ),
     })

@@ -88,23 +88,40 @@ export function reductionCases(): void {
   define('prod', { axes: [1], keepdims: true }, [given([3, 3], [0, 2, 3, 0, 0, 3, 1, 2, -3])], v =>
     reduce(v, [1], true, w => w.reduce((a, b) => a * b, 1)),
   )
-  define('logsumexp', { axes: [0], keepdims: false }, [given([3, 2], [1000, -1000, 1001, -1001, 999, -1003])], v =>
-    reduce(v, [0], false, logsumexp),
+  define(
+    'logsumexp',
+    { axes: [0], keepdims: false },
+    [given([3, 2], [1000, -1000, 1001, -1001, 999, -1003])],
+    v => reduce(v, [0], false, logsumexp),
   )
-  define('norm', { axes: [-1], ord: 2, keepdims: true }, [given([2, 3], [0, 0, 0, 3, 0, 4])], v => reduce(v, [1], true, w => Math.hypot(...w)), {
-    note: 'the gradient at 0 is 0',
-    pullback: ([v], dy) => [
-      grid(v.shape, ([i, j]) => {
-        const n = Math.hypot(...line(v, [1], [i, 0]))
-        return n === 0 ? 0 : (dy.data[i] * at(v, [i, j])) / n
-      }),
-    ],
-  })
+  define(
+    'norm',
+    { axes: [-1], ord: 2, keepdims: true },
+    [given([2, 3], [0, 0, 0, 3, 0, 4])],
+    v => reduce(v, [1], true, w => Math.hypot(...w)),
+    {
+      note: 'the gradient at 0 is 0',
+      pullback: ([v], dy) => [
+        grid(v.shape, ([i, j]) => {
+          const n = Math.hypot(...line(v, [1], [i, 0]))
+          return n === 0 ? 0 : (dy.data[i] * at(v, [i, j])) / n
+        }),
+      ],
+    },
+  )
 
-  for (const [shape, axis] of [[[2, 5], -1], [[3, 1, 2], 0], [[2, 3, 4], 1], [[1, 6, 1, 2], 1], [[4, 1], 1]] as const) {
+  for (const [shape, axis] of [
+    [[2, 5], -1],
+    [[3, 1, 2], 0],
+    [[2, 3, 4], 1],
+    [[1, 6, 1, 2], 1],
+    [[4, 1], 1],
+  ] as const) {
     define('softmax', { axis }, [floats(shape, -4, 4)], v => along(v, axis, w => logSoftmax(w).map(Math.exp)))
     define('log_softmax', { axis }, [floats(shape, -4, 4)], v => along(v, axis, logSoftmax))
-    define('cumsum', { axis }, [floats(shape)], v => along(v, axis, w => w.map((_, k) => sum(w.slice(0, k + 1)))))
+    define('cumsum', { axis }, [floats(shape)], v =>
+      along(v, axis, w => w.map((_, k) => sum(w.slice(0, k + 1)))),
+    )
     const x = spaced(shape)
     const pick = (better: (a: number, b: number) => boolean) => (w: readonly number[]) =>
       w.reduce((best, e, k) => (better(e, w[best]) ? k : best), 0)
@@ -116,14 +133,24 @@ export function reductionCases(): void {
     define('argmin', { axis }, [x], v => position(v, (a, b) => a < b), { wrt: [] })
     const ascending = (w: readonly number[]) => [...w].sort((a, b) => a - b)
     define('sort', { axis }, [x], v => along(v, axis, ascending), { step: 0.02 })
-    define('sort', { axis, descending: true }, [x], v => along(v, axis, w => ascending(w).reverse()), { step: 0.02 })
+    define('sort', { axis, descending: true }, [x], v => along(v, axis, w => ascending(w).reverse()), {
+      step: 0.02,
+    })
     const k = Math.min(2, x.shape[front(axis, x)])
-    define('topk', { axis, k }, [x], v => along(v, axis, w => ascending(w).reverse().slice(0, k), k), { step: 0.02 })
+    define('topk', { axis, k }, [x], v => along(v, axis, w => ascending(w).reverse().slice(0, k), k), {
+      step: 0.02,
+    })
   }
-  define('argmax', { axis: 1 }, [given([2, 4], [1, 3, 3, 0, -1, -1, -1, -1])], () => given([2], [1, 0], 'int64'), {
-    wrt: [],
-    note: 'ties: the first',
-  })
+  define(
+    'argmax',
+    { axis: 1 },
+    [given([2, 4], [1, 3, 3, 0, -1, -1, -1, -1])],
+    () => given([2], [1, 0], 'int64'),
+    {
+      wrt: [],
+      note: 'ties: the first',
+    },
+  )
   define('softmax', { axis: 1 }, [given([2, 3], [900, 901, 899, -900, -902, -901])], v =>
     along(v, 1, w => logSoftmax(w).map(Math.exp)),
   )

@@ -43,19 +43,21 @@ function useGuards(k: Kernel): Kernel {
 const STAND_IN = 1000
 
 function within(index: Affine, guard: readonly Condition[]): Affine {
-  const known = new Map<string, { readonly stand: Affine; readonly is: Affine }>()
+  const stands = new Map<string, Affine>()
+  const originals: Affine[] = []
   for (const { index: of, lo, hi } of guard) {
     const [term] = of.terms
     if (of.terms.length !== 1 || term.coef !== 1) continue
     if (term.atom.k !== 'div' && term.atom.k !== 'mod') continue
+    const atom = single(term.atom)
+    if (stands.has(show(atom))) continue
     // lo <= atom + offset < hi: the atom is the stand-in, which counts from 0, plus a constant
     const shift = lo - of.offset
-    const stand = addConst(axis(STAND_IN + known.size, Math.max(1, hi - lo)), shift)
-    known.set(show(single(term.atom)), { stand, is: addConst(single(term.atom), -shift) })
+    stands.set(show(atom), addConst(axis(STAND_IN + originals.length, Math.max(1, hi - lo)), shift))
+    originals.push(addConst(atom, -shift))
   }
-  if (known.size === 0) return index
-  const originals = [...known.values()].map(x => x.is)
-  const replaced = rebuild(index, t => known.get(show(single(t)))?.stand ?? null)
+  if (originals.length === 0) return index
+  const replaced = rebuild(index, t => stands.get(show(single(t))) ?? null)
   return rebuild(replaced, t => (t.k === 'axis' && t.axis >= STAND_IN ? originals[t.axis - STAND_IN] : null))
 }
 

@@ -203,6 +203,20 @@ test('quotients by a divisor of an axis disappear, and guards bound those that s
   const q = div(addConst(i, -1), 2)
   const padded = load(add(scale(div(q, 6), 6), mod(q, 6)), [{ index: q, lo: 0, hi: 6 }])
   assert.doesNotMatch(printKernel(normaliseKernel(padded)), /[/%] 6/)
+  // two conditions on one quotient, and one on another
+  const r = div(i, 5)
+  const both = [
+    { index: q, lo: 0, hi: 6 },
+    { index: q, lo: 1, hi: 7 },
+    { index: r, lo: 0, hi: 3 },
+  ]
+  const twice = load(add(scale(r, 6), mod(q, 6)), both)
+  agrees(
+    normaliseKernel(twice),
+    [Float32Array.from({ length: 48 }, (_, n) => n), new Float32Array(24)],
+    [{ vector: null, tiles: [] }],
+  )
+  assert.doesNotMatch(printKernel(normaliseKernel(twice)), /% 6/)
 })
 
 test('lanes run along memory, and contractions keep as many accumulators as fit the registers', () => {

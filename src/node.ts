@@ -5,7 +5,7 @@ import type { Backend } from './backend/backend.ts'
 import { cpuBackend } from './backend/cpu/executor.ts'
 import { referenceBackend } from './backend/cpu/reference-backend.ts'
 import { planGraph } from './backend/pipeline.ts'
-import { chooseSchedule, cpuTarget } from './backend/schedule.ts'
+import { chooseSchedule, cpuTarget, webgpuTarget } from './backend/schedule.ts'
 import type { AdapterOptions } from './backend/webgpu/dawn.ts'
 import { openDevice } from './backend/webgpu/device.ts'
 import { type WebGPUOptions, webgpuBackend } from './backend/webgpu/executor.ts'
@@ -44,11 +44,11 @@ export const openBackend = (
   }
 }
 
-/** One invocation computes up to 16 results of a contraction; lanes are the driver's matter. */
-const webgpuTarget = { lanes: 1, accumulators: 16 }
 const openCPU = (): Backend => cpuBackend(g => planGraph(g, k => chooseSchedule(k, cpuTarget)))
 const openWebGPU = (options: AdapterOptions & WebGPUOptions): TE.TaskEither<DeviceError, Backend> =>
   pipe(
     openDevice(options),
-    TE.map(device => webgpuBackend(device, g => planGraph(g, k => chooseSchedule(k, webgpuTarget)), options)),
+    TE.map(device =>
+      webgpuBackend(device, g => planGraph(g, k => chooseSchedule(k, webgpuTarget(device.info))), options),
+    ),
   )

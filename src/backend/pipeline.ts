@@ -1,7 +1,7 @@
 /**
  * THE list of passes: read this first. A traced graph goes through `passes`, each a function from graph to
- * graph; then `group` decides what is stored, `lowerKernel` makes a kernel of each group, `schedule` lays its
- * loops on the target, and `placeInArena` gives every intermediate its place. Out: a Plan, which executors run.
+ * graph; then `group` decides what is stored, `lowerKernel` makes a kernel of each group, `normaliseKernel` merges and splits
+ * its axes, `schedule` lays its loops on the target, and `placeInArena` gives every intermediate its place. Out: a Plan, which executors run.
  *
  * COTANGENT_TRACE=<pass> prints the graph after that pass.
  */
@@ -16,6 +16,7 @@ import { group } from './fuse.ts'
 import type { Kernel, Schedule } from './kernel.ts'
 import { type Lowered, lowerKernel, lowerScatter } from './lower.ts'
 import { type Lifetime, placeInArena } from './memory.ts'
+import { normaliseKernel } from './normalise.ts'
 import { inline } from './passes/inline.ts'
 import { share } from './passes/share.ts'
 import { simplify, splitReductions } from './passes/simplify.ts'
@@ -110,14 +111,11 @@ export function planGraph(traced: Graph, schedule: Scheduler): Plan {
     inputs: g.inputs.map(typeOf),
     outputs: g.outputs.map(typeOf),
     constants: constants.map(c => ({ type: typeOf(c.type), data: c.data })),
-    steps: lowered.map(
-      ({ l, root }): Dispatch => ({
-        kernel: l.kernel,
-        schedule: schedule(l.kernel),
-        bindings: l.tensors.map(t => refs.get(t.eqn) as BufferRef),
-        scope: root.scope,
-      }),
-    ),
+    steps: lowered.map(({ l, root }): Dispatch => {
+      const kernel = normaliseKernel(l.kernel)
+      const bindings = l.tensors.map(t => refs.get(t.eqn) as BufferRef)
+      return { kernel, schedule: schedule(kernel), bindings, scope: root.scope }
+    }),
     arenaBytes: bytes,
   }
 }

@@ -108,13 +108,17 @@ export const runProgram =
     return last.length > 0 ? last : [values[values.length - 1]]
   }
 
-/** A scalar of the whole program: the sum of bounded means, so that gradients neither vanish nor overflow. */
+/** A scalar of all values: the sum of bounded means, so that gradients neither vanish nor overflow. */
+export const lossOf = (values: readonly Tensor[]): Tensor =>
+  values
+    .map(y => b.mul(b.sum(bounded(y)), 1 / Math.max(size(y.shape), 1)))
+    .reduce((x, y) => b.add(x, y))
+
+/** A scalar of the whole program. */
 export const programLoss =
   (program: Program) =>
   (args: readonly Tensor[]): Tensor =>
-    runProgram(program)(args)
-      .map(y => b.mul(b.sum(bounded(y)), 1 / Math.max(size(y.shape), 1)))
-      .reduce((x, y) => b.add(x, y))
+    lossOf(runProgram(program)(args))
 
 /** Arguments for a program. */
 export const programArguments = (program: Program, dtype: FloatDType): NDArray[] =>

@@ -3,7 +3,7 @@
 import { interpretKernel } from '../../src/backend/interpret.ts'
 import { planGraph } from '../../src/backend/pipeline.ts'
 import { array, type NDArray } from '../../src/dsl/array.ts'
-import { dtypes, makeData, type TypedArray } from '../../src/dsl/dtype.ts'
+import { makeData, type TypedArray } from '../../src/dsl/dtype.ts'
 import type { Graph } from '../../src/dsl/graph.ts'
 import { size } from '../../src/dsl/shape.ts'
 
@@ -11,24 +11,21 @@ import { size } from '../../src/dsl/shape.ts'
 export function runPlan(graph: Graph, args: readonly NDArray[]): NDArray[] {
   const plan = planGraph(graph, () => ({ vector: null, tiles: [] }))
   const outputs = plan.outputs.map(t => makeData(t.dtype, size(t.shape)))
-  const arena = new Map<string, TypedArray>()
+  const arena = new Map<number, { readonly bytes: number; readonly data: TypedArray }>()
   for (const { kernel, bindings } of plan.steps) {
     const buffers = bindings.map((ref, i) => {
       const { dtype, size: n, access } = kernel.buffers[i]
       if (ref.k === 'input') return args[ref.index].data
       if (ref.k === 'const') return plan.constants[ref.index].data
       if (ref.k === 'output') return outputs[ref.index]
-      const key = `${ref.offset}`
       if (access === 'write') {
-        for (const [k, v] of arena) {
-          const start = Number(k)
-          if (start < ref.offset + ref.bytes && ref.offset < start + v.length * dtypes[dtype].bytes)
-            arena.delete(k)
-        }
-        arena.set(key, makeData(dtype, n).fill(Number.NaN) as TypedArray)
+        for (const [start, v] of arena)
+          if (start < ref.offset + ref.bytes && ref.offset < start + v.bytes) arena.delete(start)
+        const poison = makeData(dtype, n).fill(Number.NaN) as TypedArray
+        arena.set(ref.offset, { bytes: ref.bytes, data: poison })
       }
-      const found = arena.get(key)
-      if (!found || found.length !== n) throw new Error(`the arena at ${key} holds no value of ${n} elements`)
+      const found = arena.get(ref.offset)?.data
+      if (found?.length !== n) throw new Error(`the arena at ${ref.offset} holds no value of ${n} elements`)
       return found
     })
     interpretKernel(kernel, buffers)

@@ -6,7 +6,7 @@
 import { interpret } from '../backend/cpu/reference.ts'
 import { array, type NDArray } from '../dsl/array.ts'
 import * as b from '../dsl/build.ts'
-import { isFloat } from '../dsl/dtype.ts'
+import { type FloatDType, isFloat } from '../dsl/dtype.ts'
 import { type Graph, rebind, rewrite } from '../dsl/graph.ts'
 import { range, size } from '../dsl/shape.ts'
 import { constant, type Eqn } from '../dsl/tensor.ts'
@@ -35,17 +35,24 @@ const noisy = (g: Graph, amplitude: number, seed: number): Graph => {
   })
 }
 
-/** Noise of a few roundings of f32 (2^-24 each), and of many: a choice that flips must have its chance. */
-const amplitudes = [2 ** -22, 2 ** -22, 2 ** -20, 2 ** -18] as const
+/** The relative error of one rounding. */
+const rounding = { f32: 2 ** -24, f64: 2 ** -53 } as const
+/** Noise of a few roundings, and of many: a choice that flips must have its chance. */
+const amplitudes = [4, 4, 16, 64] as const
 
 /**
- * How far rounding errors of f32 may move each result of a graph in f64: the largest movement of any element.
+ * How far rounding errors may move each result of a graph in f64: the largest movement of any element.
  * @param want  the results without noise
  */
-export function movement(g: Graph, args: readonly NDArray[], want: readonly NDArray[]): number[] {
+export function movement(
+  g: Graph,
+  args: readonly NDArray[],
+  want: readonly NDArray[],
+  float: FloatDType,
+): number[] {
   const moved = want.map(() => 0)
   amplitudes.forEach((amplitude, seed) => {
-    interpret(noisy(g, amplitude, seed + 1), args).forEach((got, i) => {
+    interpret(noisy(g, amplitude * rounding[float], seed + 1), args).forEach((got, i) => {
       moved[i] = Math.max(moved[i], distance(got, want[i]).absolute)
     })
   })
@@ -71,6 +78,9 @@ export function distance(
   return { absolute, scale: Math.max(1e-3, magnitude(want)), at }
 }
 
+/** Rounding errors may add up where noise cancels. */
+const margin = 16
+
 /** The outcome of a comparison. */
 export interface Agreement {
   /** The largest difference relative to its array's magnitude. */
@@ -82,7 +92,8 @@ export interface Agreement {
 }
 
 /**
- * Compares results with those of the widened graph.
+ * Compares results with those of the oracle.
+ * @param g          the oracle: a graph in f64 (`oracleOf`)
  * @param float      the dtype of the results: roundings of f32 or of f64 are allowed
  * @param paths      names of the results
  */
@@ -91,19 +102,17 @@ export function agreement(
   args: readonly NDArray[],
   got: readonly NDArray[],
   want: readonly NDArray[],
-  float: 'f32' | 'f64',
+  float: FloatDType,
   paths: readonly string[],
 ): Agreement {
   // Rounding of tens of operations: 2e-5 of the magnitude in f32, 1e-10 in f64.
   const base = float === 'f32' ? 2e-5 : 1e-10
-  // 2^-22 of noise against the roundings of f64, and those of f32 in other orders
-  const times = float === 'f32' ? 32 : 2 ** -26
   const distances = want.map((w, i) => distance(got[i], w))
   const plain = distances.map(d => d.absolute <= base * d.scale)
   const worst = Math.max(0, ...distances.map((d, i) => (plain[i] ? d.absolute / d.scale : 0)))
   if (plain.every(ok => ok)) return { worst, illConditioned: 0, failure: null }
-  const moved = movement(g, args, want)
-  const tolerances = distances.map((d, i) => base * d.scale + times * moved[i])
+  const moved = movement(g, args, want, float)
+  const tolerances = distances.map((d, i) => base * d.scale + margin * moved[i])
   const bad = distances.findIndex((d, i) => !(d.absolute <= tolerances[i]))
   const failure =
     bad < 0

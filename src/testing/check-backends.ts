@@ -12,7 +12,7 @@ import type { Graph } from '../dsl/graph.ts'
 import { agreement } from './agreement.ts'
 import { scalarOf, traceList } from './check-grads.ts'
 import { arrayLeaves, CheckError, showPlace, wide } from './numbers.ts'
-import { widen } from './widen.ts'
+import { oracleOf } from './widen.ts'
 import { isTensor, trace } from '../dsl/trace.ts'
 import { leaves } from '../dsl/tree.ts'
 
@@ -75,7 +75,8 @@ export async function checkBackends(
   }
   let [compared, illConditioned, worst] = [0, 0, 0]
   for (const { graph, arrays, paths } of graphs) {
-    const oracle = widen(graph)
+    const float = arrays.some(a => a.dtype === 'f64') ? 'f64' : 'f32'
+    const oracle = oracleOf(graph, float)
     const wideArgs = arrays.map(wide)
     const want = interpret(oracle, wideArgs)
     for (const backend of backends) {
@@ -85,8 +86,7 @@ export async function checkBackends(
         throw new CheckError(
           `checkBackends: on ${backend.name} ${paths[wrongShape]} has the shape [${got[wrongShape].shape}], expected [${want[wrongShape].shape}]`,
         )
-      const f32 = graph.eqns.some(e => e.types.some(t => t.dtype === 'f32')) || arrays.some(a => a.dtype === 'f32')
-      const r = agreement(oracle, wideArgs, got, want, f32 ? 'f32' : 'f64', paths)
+      const r = agreement(oracle, wideArgs, got, want, float, paths)
       if (r.failure)
         throw new CheckError(
           `checkBackends: on ${backend.name} (${backend.description}) ${showPlace(r.failure)} by the reference in f64 (tolerance ${r.failure.tolerance.toExponential(1)})`,

@@ -137,17 +137,20 @@ export function compareGrads(
   }
 }
 
-/** The graphs of one scalar function, widened: what the comparisons below run. */
-function checkOrder(
+/**
+ * Compares the gradient of one scalar function in random directions.
+ * @param g  the gradient, where it is known already
+ */
+export function checkOrder(
   loss: Scalar,
   narrow: readonly NDArray[],
   paths: readonly string[],
   { modes = ['reverse', 'forward'], directions = 2, tolerance = 1e-6, seed = 0 }: GradOptions,
   what: string,
+  g: readonly NDArray[] = interpret(widen(traceList(gradient(loss), narrow)), narrow.map(wide)),
 ): GradReport {
   const xs = narrow.map(wide)
-  const primal = freeze(widen(traceList(xs => loss(xs), narrow)), xs)
-  const g = interpret(widen(traceList(gradient(loss), narrow)), xs)
+  const primal = freeze(widen(traceList(ts => loss(ts), narrow)), xs)
   let [compared, kinks, worst] = [0, 0, 0]
   for (let k = 0; k < directions; k++) {
     const v = directionLike(xs, key(seed + 31 * k))

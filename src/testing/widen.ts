@@ -6,7 +6,7 @@
 import { inline } from '../backend/passes/inline.ts'
 import { interpret } from '../backend/cpu/reference.ts'
 import type { NDArray } from '../dsl/array.ts'
-import type { DType } from '../dsl/dtype.ts'
+import type { DType, FloatDType } from '../dsl/dtype.ts'
 import { type Graph, makeGraph, rewrite } from '../dsl/graph.ts'
 import { bind, bind1, constant, type Eqn, input, results, type Tensor } from '../dsl/tensor.ts'
 
@@ -44,6 +44,9 @@ export function widen(graph: Graph): Graph {
   for (const e of g.eqns) map.set(e, widened(e, e.inputs.map(get)))
   return makeGraph(inputs, g.outputs.map(get))
 }
+
+/** What a graph of arguments of one float dtype is compared with: in f64 it is its own oracle. */
+export const oracleOf = (graph: Graph, float: FloatDType): Graph => (float === 'f64' ? inline(graph) : widen(graph))
 
 /** The graph with each `stopGradient` replaced by its value at the given arguments. */
 export function freeze(g: Graph, args: readonly NDArray[]): Graph {

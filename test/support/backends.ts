@@ -6,9 +6,14 @@ import { openBackend } from '../../src/node.ts'
 
 const open = new Map<string, Promise<Backend>>()
 
+/** COTANGENT_TEST_ADAPTER names another adapter than the best. */
+const asked = process.env.COTANGENT_TEST_ADAPTER
+
 /** The WebGPU backend on the best adapter there is; recycled buffers are filled with NaN. Fails where none is. */
 export async function webgpu(t: TestContext): Promise<Backend> {
-  const backend = open.get('webgpu') ?? unwrap(openBackend('webgpu', { poison: true }))
+  const backend =
+    open.get('webgpu') ??
+    unwrap(openBackend('webgpu', { poison: true, ...(asked ? { adapter: asked } : {}) }))
   open.set('webgpu', backend)
   t.diagnostic(`adapter: ${(await backend).description}`)
   return backend

@@ -15,7 +15,13 @@ export const layers: { readonly [layer: string]: readonly string[] } = {
   '.': ['dsl', 'autodiff', 'backend', 'nn', 'nfd', 'data', 'testing'],
 }
 /** Files that may use `node:` modules; the rest runs in a browser. */
-const usesNode = [/^data\//, /^cli\//, /^node\.ts$/, /^backend\/webgpu\/(dawn|vulkan|device|wait)\.ts$/]
+const usesNode = [
+  /^data\//,
+  /^cli\//,
+  /^node\.ts$/,
+  /^backend\/webgpu\/(dawn|vulkan|device|wait)\.ts$/,
+  /^backend\/cpu\/threads\.ts$/,
+]
 
 /** Source files by path relative to the root, with their texts. */
 export type Sources = ReadonlyMap<string, string>

@@ -4,6 +4,7 @@ import * as TE from 'fp-ts/lib/TaskEither.js'
 import type { Backend } from './backend/backend.ts'
 import { cpuBackend } from './backend/cpu/executor.ts'
 import { referenceBackend } from './backend/cpu/reference-backend.ts'
+import { cores, startThreads } from './backend/cpu/threads.ts'
 import { planGraph } from './backend/pipeline.ts'
 import { chooseSchedule, cpuTarget, webgpuTarget } from './backend/schedule.ts'
 import type { AdapterOptions } from './backend/webgpu/dawn.ts'
@@ -15,6 +16,12 @@ import type { DeviceError } from './dsl/errors.ts'
 export const backendNames = ['auto', 'cpu', 'webgpu', 'reference'] as const
 export type BackendName = (typeof backendNames)[number]
 
+/** Which adapter, how many threads, and what tests need. */
+export interface BackendOptions extends AdapterOptions, WebGPUOptions {
+  /** Threads of the CPU backend: all cores. */
+  readonly threads?: number
+}
+
 /**
  * Opens a backend.
  * @param name `auto`: a real GPU through WebGPU, else the compiled CPU backend; `webgpu` also takes a software
@@ -25,26 +32,30 @@ export type BackendName = (typeof backendNames)[number]
  */
 export const openBackend = (
   name: BackendName,
-  options: AdapterOptions & WebGPUOptions = {},
+  options: BackendOptions = {},
 ): TE.TaskEither<DeviceError, Backend> => {
   switch (name) {
     case 'reference':
       return TE.right(referenceBackend())
     case 'cpu':
-      return TE.right(openCPU())
+      return TE.right(openCPU(options.threads))
     case 'webgpu':
       return openWebGPU(options)
     case 'auto':
       return options.adapter === undefined
         ? pipe(
             openWebGPU({ ...options, software: false }),
-            TE.orElse(() => TE.right(openCPU())),
+            TE.orElse(() => TE.right(openCPU(options.threads))),
           )
         : openWebGPU(options)
   }
 }
 
-const openCPU = (): Backend => cpuBackend(g => planGraph(g, k => chooseSchedule(k, cpuTarget)))
+const openCPU = (threads = cores()): Backend =>
+  cpuBackend(g => planGraph(g, k => chooseSchedule(k, cpuTarget)), {
+    threads,
+    start: memory => startThreads(threads, memory),
+  })
 const openWebGPU = (options: AdapterOptions & WebGPUOptions): TE.TaskEither<DeviceError, Backend> =>
   pipe(
     openDevice(options),

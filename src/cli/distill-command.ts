@@ -4,7 +4,7 @@
 import { join } from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import type { Size } from '../data/sample.ts'
-import { DataError } from '../dsl/errors.ts'
+import { DataError, UsageError } from '../dsl/errors.ts'
 import { backendNames } from '../node.ts'
 import { distill } from './distill.ts'
 import {
@@ -107,7 +107,7 @@ export function distillCommand(): Command {
     )
     .option('--seed <n>', `of scenes, initial values and batches (default: ${synthetic.seed})`, natural)
     .option('--out <folder>', 'where run folders lie', 'runs')
-    .option('--name <name>', 'the name of the run folder (default: the dataset and the time)')
+    .option('--name <name>', 'the name of the run folder (default: the dataset and the time)', fileName)
     .option('--resume', 'go on with the run --name, or with the last one, under its own settings')
     .option('--checkpoint-every <n>', `steps between checkpoints ${perDataset('checkpointEvery')}`, positive)
     .option('--eval-every <n>', `steps between evaluations ${perDataset('evalEvery')}`, positive)
@@ -118,12 +118,13 @@ export function distillCommand(): Command {
     const { out, name, resume = false, stack: _, ...given } = typed
     const folderName = name ?? (resume ? latestRun(out) : defaultName(given))
     const folder = join(out, folderName)
-    const stored = resume ? readSettings(folder) : undefined
+    const stored = readSettings(folder)
+    if (!resume && stored)
+      throw new UsageError(`${folder} holds a run already; go on with it by --resume, or give another --name`)
     if (resume && stored === undefined)
       throw new DataError(`--resume: ${folder} holds no run; list ${out} for those there are`)
     await distill(settingsOf(given, stored), {
       folder,
-      resume,
       resumeCommand: `cotangent distill --resume --out ${out} --name ${folderName}`,
       print: text => void process.stdout.write(`${text}\n`),
     })
@@ -145,6 +146,11 @@ const positive = number(x => Number.isInteger(x) && x > 0, 'a positive integer')
 const natural = number(x => Number.isInteger(x) && x >= 0, 'a whole number, 0 or more')
 const positiveNumber = number(x => x > 0 && x < Infinity, 'a number above 0')
 const weight = number(x => x >= 0 && x < Infinity, 'a number, 0 or more')
+
+function fileName(text: string): string {
+  if (!/^\w[\w.-]*$/.test(text)) throw new InvalidArgumentError('Use letters, digits, ".", "-" and "_".')
+  return text
+}
 
 function sizeOf(text: string): Size {
   const [, height, width] = /^([1-9]\d*)x([1-9]\d*)$/i.exec(text) ?? []

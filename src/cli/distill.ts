@@ -6,7 +6,6 @@
 import type { Backend, Resident } from '../backend/backend.ts'
 import { dispose, unwrap } from '../backend/compile.ts'
 import { batches, stepsOf } from '../data/loader.ts'
-import { UsageError } from '../dsl/errors.ts'
 import { foldIn, type Key, key } from '../dsl/threefry.ts'
 import { poly } from '../nn/schedule.ts'
 import { openBackend } from '../node.ts'
@@ -24,9 +23,8 @@ import { inferenceOf, type Lesson, lessonOf } from './train-step.ts'
 
 /** Where a job writes, and how it goes on. */
 export interface Place {
+  /** If it holds a run, that run goes on from its checkpoints. */
   readonly folder: string
-  /** Whether the folder may hold a run, which then goes on from its checkpoints. */
-  readonly resume: boolean
   /** What the user types to go on. */
   readonly resumeCommand: string
   readonly print: (text: string) => void
@@ -48,22 +46,19 @@ const streams = { teacher: 1, student: 2, teacherData: 3, studentData: 4 } as co
  * Runs the job to its end.
  * @returns the path of the report
  * @throws UsageError, DataError, DeviceError, RunError; Interrupted after the first Ctrl-C, with all saved
- * @example await distill(settingsOf({ dataset: 'synthetic' }), { folder: 'runs/a', resume: false, ...rest })
+ * @example await distill(settingsOf({ dataset: 'synthetic' }), { folder: 'runs/a', resumeCommand, print: console.log })
  */
 export async function distill(settings: Settings, place: Place): Promise<string> {
+  // First what fails fast.
+  const data = await openData(settings)
   const { adapter } = settings
   const backend = await unwrap(openBackend(settings.backend, adapter === null ? {} : { adapter }))
   const interrupt = watchSignals()
   try {
     // The backend that `auto` found is a part of the configuration: another one rounds otherwise.
     const settled = { ...settings, backend: backend.name }
-    const data = await openData(settled)
     const run = openRun(place.folder, settled)
     try {
-      if (run.resumed && !place.resume)
-        throw new UsageError(
-          `${place.folder} holds a run already; go on with it by --resume, or give another --name`,
-        )
       return await distillIn(run, { settings: settled, data, backend, interrupt, place })
     } finally {
       run.close()

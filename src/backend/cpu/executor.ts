@@ -1,7 +1,7 @@
 /**
  * The executor of the CPU backend: a plan becomes one WebAssembly module (kernels with equal content share a
- * function) and a program that runs it on arrays in one WebAssembly memory. One thread; long runs give way to
- * the event loop.
+ * function) and a program that runs it on arrays in one WebAssembly memory. Large kernels are split over a pool of
+ * threads where there is one; long runs give way to the event loop.
  */
 import { tryCatch } from 'fp-ts/lib/TaskEither.js'
 import type { NDArray } from '../../dsl/array.ts'
@@ -15,6 +15,7 @@ import { instructions, type Kernel, printKernel } from '../kernel.ts'
 import { type BufferRef, type Dispatch, deviceBytes, type Plan } from '../plan.ts'
 import { checkFits, type Heap, makeHeap } from './heap.ts'
 import { renderKernel } from './render.ts'
+import type { ThreadPool } from './threads.ts'
 import { encodeModule } from './wasm.ts'
 
 /** Loads plans. Runs of all programs of one executor happen one after another. */
@@ -25,12 +26,22 @@ export interface CpuExecutor {
   close(): void
 }
 
-/** The compiled CPU backend; `toPlan` is the pipeline from graphs to plans. */
-export function cpuBackend(toPlan: (graph: Graph) => Plan): Backend {
-  const executor = cpuExecutor()
+/** Starts threads on a memory; called once, when the first kernel is large enough. */
+export type StartThreads = {
+  readonly threads: number
+  readonly start: (memory: WebAssembly.Memory) => ThreadPool
+}
+
+/**
+ * The compiled CPU backend; `toPlan` is the pipeline from graphs to plans. Without `threads` (in a browser) one
+ * thread does it all.
+ */
+export function cpuBackend(toPlan: (graph: Graph) => Plan, threads?: StartThreads): Backend {
+  const executor = cpuExecutor(threads)
+  const n = threads?.threads ?? 1
   return {
     name: 'cpu',
-    description: 'WebAssembly SIMD, one thread',
+    description: `WebAssembly SIMD, ${n} thread${n === 1 ? '' : 's'}`,
     dtypes: ['f32', 'f64', 'i32', 'u32', 'bool'],
     compile: graph =>
       tryCatch(
@@ -49,27 +60,50 @@ export function cpuBackend(toPlan: (graph: Graph) => Plan): Backend {
 type KernelFunction = (...addresses: readonly number[]) => void
 interface Step {
   readonly run: KernelFunction
+  /** The function's number in its module. */
+  readonly number: number
   readonly slices: number
   readonly perCall: number
-  readonly kernel: Kernel
+  /** The parts that threads share; 1: not worth several threads. */
+  readonly chunks: number
   readonly bindings: readonly BufferRef[]
+}
+/** A program in memory. */
+interface Loaded {
+  readonly id: number
+  readonly module: WebAssembly.Module
+  readonly steps: readonly Step[]
+  readonly scratchBytes: number
+  readonly constants: readonly number[]
 }
 interface Compiled {
   readonly module: WebAssembly.Module
   readonly slices: readonly number[]
+  /** Whether a kernel copies an operand into scratch memory first. */
+  readonly packs: readonly boolean[]
   readonly scratchBytes: number
 }
 
 /** How long a run keeps the thread before others get a turn, in ms. */
 const TURN = 20
 
+/** Chunks a thread: enough that a busy core costs little. A kernel that packs its operand does so once a chunk. */
+const CHUNKS = 4
+/** A guess of a kernel's time from which threads pay for the fork and join, in ms. */
+const WORTH_THREADS = 0.05
+
 /** A fresh executor with a memory of its own. */
-export function cpuExecutor(): CpuExecutor {
-  const heap = makeHeap()
+export function cpuExecutor(starter?: StartThreads): CpuExecutor {
+  const threads = starter?.threads ?? 1
+  const heap = makeHeap(threads > 1)
+  let pool: ThreadPool | null = null
+  const inPool = new Set<number>()
+  let programs = 0
   const residents = new Residents(heap)
   const modules = new Map<string, Promise<Compiled>>()
-  const unloaded = new FinalizationRegistry<readonly number[]>(constants => {
+  const unloaded = new FinalizationRegistry<Loaded>(({ id, constants }) => {
     for (const at of constants) heap.free(at)
+    if (inPool.delete(id)) pool?.unload(id)
   })
   // one arena for all programs (intermediates, then scratch memory), as large as the largest needs: nothing in it
   // outlives a run
@@ -85,7 +119,7 @@ export function cpuExecutor(): CpuExecutor {
       modules.set(key, known)
       return known
     }
-    const fresh = compileKernels(dispatches)
+    const fresh = compileKernels(dispatches, threads > 1)
     modules.set(key, fresh)
     const oldest = modules.keys().next().value
     if (modules.size > 64 && oldest !== undefined) modules.delete(oldest)
@@ -102,7 +136,7 @@ export function cpuExecutor(): CpuExecutor {
       distinct.set(text, found)
       return found.number
     })
-    const { module, slices, scratchBytes } = await compiled(
+    const { module, slices, packs, scratchBytes } = await compiled(
       [...distinct.keys()],
       [...distinct.values()].map(d => d.dispatch),
     )
@@ -111,9 +145,24 @@ export function cpuExecutor(): CpuExecutor {
       // the module exports one function per distinct kernel under these names
       const run = exports[`k${numbers[i]}`] as KernelFunction
       const n = slices[numbers[i]]
-      return { run, slices: n, perCall: slicesPerCall(d.kernel, n), kernel: d.kernel, bindings: d.bindings }
+      const ms = guess(d.kernel)
+      const wide = threads > 1 && n > 1 && ms > WORTH_THREADS
+      return {
+        run,
+        number: numbers[i],
+        slices: n,
+        perCall: slicesPerCall(ms / (wide ? threads : 1), n),
+        chunks: wide ? threads * (packs[numbers[i]] ? 1 : CHUNKS) : 1,
+        bindings: d.bindings,
+      }
     })
-    const constants = plan.constants.map(c => upload(heap, c.type, c.data))
+    const loaded: Loaded = {
+      id: programs++,
+      module,
+      steps,
+      scratchBytes,
+      constants: plan.constants.map(c => upload(heap, c.type, c.data)),
+    }
     const program: Program = {
       stats: { kernels: plan.steps.length, arenaBytes: plan.arenaBytes },
       run: (args, donate) => {
@@ -124,26 +173,30 @@ export function cpuExecutor(): CpuExecutor {
         } catch (error) {
           return Promise.reject(error)
         }
-        const result = queue.then(() => runNow(plan, steps, scratchBytes, constants, taken))
+        const result = queue.then(() => runNow(plan, loaded, taken))
         queue = result.catch(() => undefined)
         return result
       },
     }
-    unloaded.register(program, constants)
+    unloaded.register(program, loaded)
     return program
   }
 
-  async function runNow(
-    plan: Plan,
-    steps: readonly Step[],
-    scratchBytes: number,
-    constants: readonly number[],
-    inputs: Taken,
-  ): Promise<Resident[]> {
+  /** The threads, if they are up and know the program's kernels. */
+  const threadsFor = ({ id, module, steps }: Loaded): ThreadPool | null => {
+    if (starter === undefined || !steps.some(s => s.chunks > 1)) return null
+    pool ??= starter.start(heap.memory)
+    if (!inPool.has(id)) pool.load(id, module)
+    inPool.add(id)
+    return pool
+  }
+
+  async function runNow(plan: Plan, loaded: Loaded, inputs: Taken): Promise<Resident[]> {
+    const { steps, scratchBytes, constants } = loaded
     const outputs: number[] = []
     try {
       const scratch = Math.ceil(plan.arenaBytes / 256) * 256
-      const needed = scratch + scratchBytes
+      const needed = scratch + threads * scratchBytes
       if (needed > arena.bytes) {
         if (arena.bytes >= 0) heap.free(arena.at)
         arena = { at: 0, bytes: -1 }
@@ -156,6 +209,7 @@ export function cpuExecutor(): CpuExecutor {
         return { input: places, output: outputs, const: constants }[b.k][b.index]
       }
       let turn = performance.now()
+      const workers = threadsFor(loaded)
       for (const s of steps) {
         const addresses = s.bindings.map(address)
         for (let from = 0; from < s.slices; from += s.perCall) {
@@ -163,7 +217,24 @@ export function cpuExecutor(): CpuExecutor {
             await giveWay()
             turn = performance.now()
           }
-          s.run(...addresses, arena.at + scratch, from, Math.min(s.slices, from + s.perCall))
+          const to = Math.min(s.slices, from + s.perCall)
+          const at = arena.at + scratch
+          const own = (a: number, b: number) => s.run(...addresses, at, a, b)
+          if (workers && s.chunks > 1)
+            workers.run(
+              {
+                program: loaded.id,
+                kernel: s.number,
+                addresses,
+                scratch: at,
+                scratchBytes,
+                from,
+                to,
+                chunks: Math.min(s.chunks, to - from),
+              },
+              own,
+            )
+          else own(from, to)
         }
       }
       return outputs.map((at, i) => residents.make(plan.outputs[i], at))
@@ -181,23 +252,36 @@ export function cpuExecutor(): CpuExecutor {
     close() {
       closed = true
       modules.clear()
+      pool?.close()
+      pool = null
     },
   }
 }
 
-async function compileKernels(dispatches: readonly Dispatch[]): Promise<Compiled> {
+async function compileKernels(dispatches: readonly Dispatch[], shared: boolean): Promise<Compiled> {
   const rendered = dispatches.map((d, i) => renderKernel(d.kernel, d.schedule, `k${i}`))
-  const module = await WebAssembly.compile(encodeModule(rendered.map(r => r.fn)))
+  const module = await WebAssembly.compile(
+    encodeModule(
+      rendered.map(r => r.fn),
+      shared,
+    ),
+  )
   const scratchBytes = rendered.reduce((n, r) => Math.max(n, r.scratchBytes), 0)
-  return { module, slices: rendered.map(r => r.slices), scratchBytes }
+  return {
+    module,
+    slices: rendered.map(r => r.slices),
+    packs: rendered.map(r => r.scratchBytes > 0),
+    scratchBytes,
+  }
 }
 
-/** Slices that take about half a turn, by a guess of 1 ns an instruction. */
-function slicesPerCall(k: Kernel, slices: number): number {
-  const points = k.axes.reduce((n, a) => n * a.extent, 1)
-  const guess = (points * Math.max(1, instructions(k).length)) / 1e6
-  return Math.max(1, guess < TURN / 2 ? slices : Math.floor((slices * TURN) / 2 / guess))
-}
+/** A kernel's time in ms, by a guess of 1 ns an instruction. */
+const guess = (k: Kernel): number =>
+  (k.axes.reduce((n, a) => n * a.extent, 1) * Math.max(1, instructions(k).length)) / 1e6
+
+/** Slices that take about half a turn, of a kernel that takes so many ms. */
+const slicesPerCall = (ms: number, slices: number): number =>
+  Math.max(1, ms < TURN / 2 ? slices : Math.floor((slices * TURN) / 2 / ms))
 
 const giveWay = (): Promise<void> =>
   new Promise(resolve => {

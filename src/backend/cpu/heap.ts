@@ -28,9 +28,9 @@ export function checkFits(bytes: number): void {
   )
 }
 
-/** First fit over a list of free ranges, neighbours joined. */
-export function makeHeap(): Heap {
-  const memory = new WebAssembly.Memory({ initial: 16, maximum: 65536 })
+/** First fit over a list of free ranges, neighbours joined. `shared`: threads may work in it. */
+export function makeHeap(shared = false): Heap {
+  const memory = new WebAssembly.Memory({ initial: 16, maximum: 65536, shared })
   let free: { at: number; bytes: number }[] = []
   let top = ALIGN
   const used = new Map<number, number>()

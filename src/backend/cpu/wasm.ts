@@ -157,13 +157,15 @@ const vec = (items: readonly (readonly number[])[]): number[] => [...unsigned(it
 const text = (s: string): number[] => vec([...new TextEncoder().encode(s)].map(b => [b]))
 
 /**
- * A module that imports the memory `env.memory` and exports the functions under their names.
+ * A module that imports the memory `env.memory` (shared between threads or not) and exports the functions under their names.
  * @example new WebAssembly.Module(encodeModule([{ name: 'f', params: ['i32'], locals: [], code: [] }]))
  */
-export function encodeModule(functions: readonly WasmFunction[]): Uint8Array<ArrayBuffer> {
+export function encodeModule(functions: readonly WasmFunction[], shared = false): Uint8Array<ArrayBuffer> {
   const section = (id: number, content: readonly number[]) => [id, ...unsigned(content.length)]
   const types = vec(functions.map(f => [0x60, ...vec(f.params.map(p => [VALUE_TYPES[p]])), 0]))
-  const imports = vec([[...text('env'), ...text('memory'), 0x02, 0x00, ...unsigned(1)]])
+  // a shared memory declares its maximum, all that 32-bit addresses reach
+  const limits = shared ? [0x03, ...unsigned(1), ...unsigned(65536)] : [0x00, ...unsigned(1)]
+  const imports = vec([[...text('env'), ...text('memory'), 0x02, ...limits]])
   const declared = vec(functions.map((_, i) => unsigned(i)))
   const exports = vec(functions.map((f, i) => [...text(f.name), 0x00, ...unsigned(i)]))
   const bodies = functions.map(f => {

@@ -25,7 +25,33 @@ function neutral(fn: string, [x, y]: readonly Tensor[]): Tensor | null {
   return null
 }
 
+/** What is computed from no elements, though it has some itself: kernels never read an empty tensor. */
+function fromNothing(e: Eqn, xs: readonly Tensor[]): Tensor | null {
+  const { shape, dtype } = e.types[0]
+  const empty = (t: Tensor): boolean => size(t.shape) === 0
+  if (size(shape) === 0 || !xs.some(empty)) return null
+  switch (e.op) {
+    case 'reduce':
+      return b.full(shape, e.params.how === 'prod' ? 1 : 0, dtype)
+    case 'pad':
+      return b.full(shape, e.params.value, dtype)
+    case 'concat':
+      return b.concat(
+        xs.filter(t => !empty(t)),
+        e.params.axis,
+      )
+    case 'contract':
+    case 'fold':
+    case 'scatterAdd':
+      return b.full(shape, 0, dtype)
+    default:
+      return null
+  }
+}
+
 function simplifyEquation(e: Eqn, xs: readonly Tensor[]): Tensor | null {
+  const nothing = fromNothing(e, xs)
+  if (nothing !== null) return nothing
   const [x] = xs
   const inner = x?.eqn
   switch (e.op) {

@@ -83,7 +83,7 @@ export function convolutionCases(): void {
   for (const [x, w, stride, padding, dilation, groups, bias] of [
     [[2, 3, 5, 7], [2, 3, 3, 1], [2, 3], [0, 2], [1, 1], 1, true],
     [[1, 4, 4, 3], [6, 2, 1, 2], [1, 2], [3, 0], [1, 2], 2, false],
-    [[2, 3, 6, 5], [6, 1, 2, 3], [3, 1], [1, 2], [2, 2], 3, true],
+    [[2, 3, 5, 3], [6, 1, 2, 3], [3, 1], [1, 2], [2, 2], 3, true],
     [[3, 1, 1, 4], [1, 1, 1, 3], [1, 1], [0, 0], [1, 1], 1, false],
     [[1, 2, 9, 2], [3, 2, 4, 2], [4, 1], [2, 1], [2, 3], 1, true],
   ] as const) {
@@ -121,7 +121,7 @@ export function convolutionCases(): void {
     )
   }
   for (const [x, w, stride, padding, output_padding, dilation, groups, bias] of [
-    [[2, 2, 3, 2], [2, 3, 3, 2], [3, 2], [1, 1], [2, 1], [1, 3], 1, true],
+    [[1, 2, 3, 2], [2, 3, 3, 2], [3, 2], [1, 1], [2, 1], [1, 3], 1, true],
     [[1, 4, 2, 3], [4, 1, 2, 3], [1, 2], [0, 2], [0, 0], [2, 1], 2, false],
     [[1, 3, 1, 4], [3, 2, 1, 4], [2, 1], [0, 1], [1, 0], [1, 1], 3, true],
     [[2, 1, 3, 3], [1, 2, 2, 2], [2, 2], [0, 0], [0, 0], [1, 1], 1, true],
@@ -157,7 +157,7 @@ export function poolingCases(): void {
       [1, 1],
     ],
     [
-      [2, 2, 6, 8],
+      [2, 1, 4, 8],
       [3, 3],
       [1, 2],
       [1, 1],
@@ -238,7 +238,7 @@ export function poolingCases(): void {
       [1, 4],
     ],
     [
-      [2, 2, 3, 2],
+      [1, 2, 3, 2],
       [3, 2],
     ],
   ] as const)
@@ -304,7 +304,7 @@ export function resizeCases(): void {
     )
   for (const [x, size] of [
     [
-      [1, 2, 3, 5],
+      [1, 1, 3, 5],
       [7, 2],
     ],
     [
@@ -316,7 +316,7 @@ export function resizeCases(): void {
       [1, 3],
     ],
     [
-      [2, 2, 2, 7],
+      [2, 1, 2, 5],
       [5, 4],
     ],
   ] as const) {

@@ -151,10 +151,10 @@ export function lossCases(): void {
     return grid(x.shape, i => at(x, i) / temperature - Math.log(sum(i)))
   }
   for (const [shape, ignore] of [
-    [[2, 4, 3, 3], 255],
+    [[2, 3, 2, 3], 255],
     [[5, 3], 2],
     [[3, 2, 4], -100],
-    [[1, 6, 1, 5], 255],
+    [[1, 5, 1, 4], 255],
   ] as const)
     for (const [smoothing, weighted] of [
       [0, false],
@@ -162,7 +162,7 @@ export function lossCases(): void {
       [0.3, false],
       [0.2, true],
     ] as const)
-      for (const reduction of smoothing > 0 && shape.length > 3
+      for (const reduction of smoothing > 0 && shape[3] === 3
         ? reductions
         : reductions.slice(shape.length % 3, (shape.length % 3) + 1)) {
         const classes = shape[1]

@@ -138,16 +138,10 @@ export async function runCase(
     const exe = await unwrap(compile(caseFunction(c, float), [inputs], backend))
     const got = await exe(inputs)
     const gradients = c.grads.flatMap((g, i) => (g ? [{ g, i }] : []))
-    let want: readonly (NDArray | CaseTensor)[] = [...c.outputs, ...gradients.map(x => x.g)]
-    if (float === 'f32') {
-      const rounded = c.inputs.map((t, i) =>
-        isFloat(inputs[i].dtype) ? array(t.shape, 'f64', Array.from(inputs[i].data)) : inputs[i],
-      )
-      const oracle = await unwrap(
-        compile(caseFunction({ ...c, cotangents: c.cotangents.map(rounding) }, 'f64'), [rounded], reference),
-      )
-      want = await oracle(rounded)
-    }
+    const exact = float === 'f32' ? await doubleOracle(c, inputs, reference) : null
+    const want: readonly (NDArray | CaseTensor)[] = exact
+      ? await exact(1)
+      : [...c.outputs, ...gradients.map(x => x.g)]
     const names = [
       ...c.outputs.map((_, i) => `output ${i}`),
       ...gradients.map(x => `gradient of input ${x.i}`),
@@ -157,13 +151,47 @@ export async function runCase(
     const outcomes = want.map((w, i) =>
       compare(names[i], got[i], w, tolerances[float][i < c.outputs.length ? 'value' : 'gradient']),
     )
+    const failed = outcomes.findIndex(o => o.failure !== null)
+    const condition =
+      exact && failed >= 0 ? `; condition number ${await conditionOf(exact, failed, want[failed])}` : ''
     return {
       error: Math.max(...outcomes.map(o => o.error)),
-      failure: outcomes.find(o => o.failure)?.failure ?? null,
+      failure: failed < 0 ? null : `${outcomes[failed].failure}${condition}`,
     }
   } catch (e) {
     return { error: Number.POSITIVE_INFINITY, failure: e instanceof Error ? e.message : String(e) }
   }
+}
+/**
+ * The case on the reference in f64, on inputs rounded to f32 whose elements are multiplied by `factor` or divided by
+ * it in turn.
+ */
+async function doubleOracle(
+  c: Case,
+  inputs: readonly NDArray[],
+  reference: Backend,
+): Promise<(factor: number) => Promise<readonly NDArray[]>> {
+  const moved = (factor: number) =>
+    inputs.map(x => {
+      const values = Array.from(x.data, (v, i) => (i % 2 ? v / factor : v * factor))
+      return isFloat(x.dtype) ? array(x.shape, 'f64', values) : x
+    })
+  const f = caseFunction({ ...c, cotangents: c.cotangents.map(rounding) }, 'f64')
+  const exe = await unwrap(compile(f, [moved(1)], reference))
+  return factor => exe(moved(factor))
+}
+/**
+ * How much a relative change of the inputs is magnified in a result: what no arithmetic of that precision can avoid.
+ * A lower bound, from one change of half an ULP of f32 in every element.
+ */
+async function conditionOf(
+  exact: (factor: number) => Promise<readonly NDArray[]>,
+  result: number,
+  want: NDArray | CaseTensor,
+): Promise<string> {
+  const change = 2 ** -24
+  const moved = (await exact(1 + change))[result]
+  return `about ${(compare('', moved, want, Number.POSITIVE_INFINITY).error / change).toExponential(0)}`
 }
 const rounding = (t: CaseTensor | null): CaseTensor | null => t && { ...t, data: t.data.map(Math.fround) }
 

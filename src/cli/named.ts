@@ -15,12 +15,13 @@ export interface Named<L> {
   readonly [name: string]: L
 }
 
+const isArray = (x: unknown): x is NDArray => isArgument(x) && 'data' in x
+
 /**
  * The arrays of a tree by name.
  * @example namedArrays({ params: { w } }) // { 'params.w': w }
  */
 export const namedArrays = (tree: unknown): Named<NDArray> => {
-  const isArray = (x: unknown): x is NDArray => isArgument(x) && 'data' in x
   return Object.fromEntries(leaves(tree, isArray).map(({ path, leaf }) => [path, leaf]))
 }
 
@@ -36,7 +37,6 @@ export const namedTensors = (tree: unknown): Named<Tensor> =>
  * @example tensorsLike({ params: { w } }, { 'params.w': tensor }).params.w
  */
 export const tensorsLike = <T>(template: T, named: Named<Tensor>): MapTree<T, NDArray, Tensor> => {
-  const isArray = (x: unknown): x is NDArray => isArgument(x) && 'data' in x
   // The form is the template's; only the leaves change.
   return mapTree(template, isArray, (_, path) => named[path]) as MapTree<T, NDArray, Tensor>
 }

@@ -11,6 +11,7 @@
  * 50-digit arithmetic and printed highest degree first; the error beside each is the fit's own, relative to
  * the function. The forms of log and expm1 are those of fdlibm (Sun Microsystems, 1993).
  */
+import { payneHanek } from './payne-hanek.ts'
 import type { Ex, s as Lang } from './scalar.ts'
 
 type L = typeof Lang
@@ -19,9 +20,6 @@ type L = typeof Lang
 interface Table {
   /** ln 2 in two parts; the first has so few bits that its product with an exponent is exact. */
   readonly ln2: readonly [number, number]
-  /** pi / 2 in parts, each but the last exact when multiplied by k mod `trigUnit` or by the rest of k. */
-  readonly halfPi: readonly number[]
-  readonly trigUnit: number
   /** sin and cos hold for |x| up to this; beyond it they are NaN. */
   readonly trigBound: number
   /** exp overflows above the first and is 0 below the second; expm1 is -1 below the third. */
@@ -36,7 +34,7 @@ interface Table {
   readonly exp: readonly number[]
   /** (log((1+s)/(1-s))/s - 2) / z in z = s^2, for |s| <= tan(pi/8)^2. */
   readonly log: readonly number[]
-  /** (sin(r)/r - 1) / z and (cos(r) - 1 + z/2) / z^2 in z = r^2, for |r| <= 0.83 (f32; k may be off a little) or pi/4 (f64). */
+  /** (sin(r)/r - 1) / z and (cos(r) - 1 + z/2) / z^2 in z = r^2, for |r| <= 0.83 (f32) or pi/4 (f64). */
   readonly sin: readonly number[]
   readonly cos: readonly number[]
   /** (tanh(x)/x - 1) / z in z = x^2, for |x| <= 0.6. */
@@ -50,12 +48,7 @@ interface Table {
 
 const f32: Table = {
   ln2: [0.693145751953125, 1.428606765330187e-6],
-  halfPi: [
-    1.57080078125, -4.454515874385834e-6, 6.077272018956137e-11, -1.7150994166548195e-15,
-    -2.5082788353727258e-20,
-  ],
-  trigUnit: 2 ** 10,
-  trigBound: 2 ** 19,
+  trigBound: (2 - 2 ** -23) * 2 ** 127,
   expRange: [89, -105, -18],
   tiny: [2 ** -100, 30],
   powClamp: 2 ** 32,
@@ -75,8 +68,6 @@ const f32: Table = {
 // biome-ignore format: a table
 const f64: Table = {
   ln2: [0.6931471805601177, -1.7239444525614835e-13],
-  halfPi: [1.5707963267341256, 6.077100506303966e-11, 2.0222662487111665e-21, 8.4784276603689e-32],
-  trigUnit: 2 ** 20,
   trigBound: 2 ** 40,
   expRange: [710, -746, -38],
   tiny: [2 ** -960, 60],
@@ -116,6 +107,10 @@ const f64: Table = {
   ],
   erfEnd: 6,
 }
+
+/** pi / 2 in parts, each but the last exact when multiplied by k mod `trigUnit` or by the rest of k; for f64. */
+const halfPi = [1.5707963267341256, 6.077100506303966e-11, 2.0222662487111665e-21, 8.4784276603689e-32]
+const trigUnit = 2 ** 20
 
 const table = (x: Ex): Table => (x.dtype === 'f64' ? f64 : f32)
 const constant = (value: number, like: Ex): Ex => ({ k: 'lit', value, dtype: like.dtype })
@@ -211,15 +206,22 @@ export function log1p(s: L, x: Ex): Ex {
   return s.select(s.or(s.eq(x, 0), s.isnan(x)), x, logDomain(s, u, y))
 }
 
-// sin(x + shift pi/2): x = k pi/2 + r with |r| < 0.83 (Cody and Waite), then the quadrant's polynomial.
-// k goes in two halves, so that its products with the parts of pi/2 and the first differences are exact.
+// x = k pi/2 + r with |r| <= pi/4 in f64, k modulo 4 or not (Cody and Waite: Software Manual for the Elementary
+// Functions, 1980). k goes in two halves, so that its products with the parts of pi/2 and the first differences are exact.
+function codyWaite(s: L, x: Ex): { readonly quadrant: Ex; readonly rest: Ex } {
+  const k = s.round(s.mul(x, 2 / Math.PI))
+  const k1 = s.mul(s.round(s.mul(k, 1 / trigUnit)), trigUnit)
+  const k2 = s.sub(k, k1)
+  const exact = halfPi.slice(0, -1).flatMap(part => [s.mul(k1, part), s.mul(k2, part)])
+  const last = s.mul(k, halfPi[halfPi.length - 1])
+  return { quadrant: k, rest: [...exact, last].reduce((rest, part) => s.sub(rest, part), x) }
+}
+
+// sin(|x| + shift pi/2): the quadrant's polynomial of the rest
 function trig(s: L, x: Ex, shift: 0 | 1): Ex {
   const t = table(x)
-  const k = s.round(s.mul(x, 2 / Math.PI))
-  const k1 = s.mul(s.round(s.mul(k, 1 / t.trigUnit)), t.trigUnit)
-  const k2 = s.sub(k, k1)
-  const exact = t.halfPi.slice(0, -1).flatMap(part => [s.mul(k1, part), s.mul(k2, part)])
-  const r = [...exact, s.mul(k, t.halfPi[t.halfPi.length - 1])].reduce((rest, part) => s.sub(rest, part), x)
+  const a = s.abs(x)
+  const { quadrant: k, rest: r } = x.dtype === 'f64' ? codyWaite(s, a) : payneHanek(s, a)
   const z = s.mul(r, r)
   const sine = s.add(r, s.mul(s.mul(r, z), horner(s, z, t.sin)))
   const cosine = s.add(s.sub(1, s.mul(z, 0.5)), s.mul(s.mul(z, z), horner(s, z, t.cos)))
@@ -228,11 +230,11 @@ function trig(s: L, x: Ex, shift: 0 | 1): Ex {
   const half = s.mul(quadrant, 0.5)
   const y = s.select(s.eq(s.floor(half), half), sine, cosine)
   const signed = s.select(s.lt(quadrant, 2), y, s.neg(y))
-  return orNaN(s, x, s.select(s.le(s.abs(x), t.trigBound), signed, constant(Number.NaN, x)))
+  return orNaN(s, x, s.select(s.le(a, t.trigBound), signed, constant(Number.NaN, x)))
 }
 
-/** sin x, for |x| <= 2^19 in f32 and 2^40 in f64; NaN beyond, where neighbouring arguments lie 2^-4 apart and more. */
-export const sin = (s: L, x: Ex): Ex => s.select(s.eq(x, 0), x, trig(s, x, 0))
+/** sin x, for every finite x in f32, for |x| <= 2^40 in f64; NaN beyond, where neighbouring arguments lie 2^-12 apart and more. */
+export const sin = (s: L, x: Ex): Ex => s.select(s.eq(x, 0), x, withSignOf(s, x, trig(s, x, 0)))
 /** cos x, for the same arguments as sin. */
 export const cos = (s: L, x: Ex): Ex => trig(s, x, 1)
 

@@ -11,11 +11,25 @@ import { type Graph, rebind, rewrite } from '../dsl/graph.ts'
 import { range, size } from '../dsl/shape.ts'
 import { constant, type Eqn } from '../dsl/tensor.ts'
 import { key, uniformAt } from '../dsl/threefry.ts'
-import { type Place, magnitude, unflatten } from './numbers.ts'
+import { magnitude, type Place, unflatten } from './numbers.ts'
 
 /** Primitives that compute; the others move or choose values. */
 const computing = new Set(['map', 'reduce', 'contract', 'fold', 'scatterAdd'])
-const exact = new Set(['select', 'neg', 'abs', 'cast', 'bitcast', 'max', 'min', 'floor', 'ceil', 'round', 'trunc', 'sign', 'opaque'])
+const exact = new Set([
+  'select',
+  'neg',
+  'abs',
+  'cast',
+  'bitcast',
+  'max',
+  'min',
+  'floor',
+  'ceil',
+  'round',
+  'trunc',
+  'sign',
+  'opaque',
+])
 const rounds = (e: Eqn): boolean =>
   computing.has(e.op) &&
   e.types.every(t => isFloat(t.dtype)) &&

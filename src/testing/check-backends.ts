@@ -9,12 +9,12 @@ import { interpret } from '../backend/cpu/reference.ts'
 import type { NDArray } from '../dsl/array.ts'
 import { isFloat } from '../dsl/dtype.ts'
 import type { Graph } from '../dsl/graph.ts'
+import { isTensor, trace } from '../dsl/trace.ts'
+import { leaves } from '../dsl/tree.ts'
 import { agreement } from './agreement.ts'
 import { scalarOf, traceList } from './check-grads.ts'
 import { arrayLeaves, CheckError, showPlace, wide } from './numbers.ts'
 import { oracleOf } from './widen.ts'
-import { isTensor, trace } from '../dsl/trace.ts'
-import { leaves } from '../dsl/tree.ts'
 
 /** What is compared. */
 export interface BackendOptions {

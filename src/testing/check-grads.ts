@@ -16,6 +16,7 @@ import { fillTree, leaves } from '../dsl/tree.ts'
 import {
   arrayLeaves,
   CheckError,
+  constantOf,
   directionLike,
   moved,
   type Place,
@@ -81,16 +82,14 @@ export function scalarOf(
       key(seed + 1000),
     )
     return ys
-      .map((y, k) => b.sum(b.mul(y, b.cast(constant(y.shape, 'f64', weights[k].data), y.dtype))))
+      .map((y, k) => b.sum(b.mul(y, constantOf(weights[k], y.dtype))))
       .reduce((x, y) => b.add(x, b.cast(y, x.dtype)))
   }
   return { loss, xs: floats.map(l => l.leaf), paths: floats.map(l => l.path) }
 }
 
 const along = (g: readonly Tensor[], v: readonly NDArray[]): Tensor =>
-  g
-    .map((d, i) => b.sum(b.mul(d, b.cast(constant(d.shape, 'f64', v[i].data), d.dtype))))
-    .reduce((x, y) => b.add(x, b.cast(y, x.dtype)))
+  g.map((d, i) => b.sum(b.mul(d, constantOf(v[i], d.dtype)))).reduce((x, y) => b.add(x, b.cast(y, x.dtype)))
 const gradient = (loss: Scalar) => (xs: readonly Tensor[]) => grad(loss)(xs)
 
 /**
@@ -126,7 +125,14 @@ export function compareGrads(
   if (xs.length === 0) throw new CheckError('checkGrads: the arguments hold no float array')
   const first = checkOrder(loss, xs, paths, options, 'the gradient')
   if ((options.order ?? 2) === 1 || !first.moving) return first
-  const directional: Scalar = ys => along(gradient(loss)(ys), directionLike(xs, key(seed + 2000)))
+  // A gradient may be constant, or constant almost everywhere: 0 x says that its derivative is then meant to be 0.
+  const directional: Scalar = ys =>
+    ys
+      .map(y => b.mul(b.sum(y), 0))
+      .reduce(
+        (x, y) => b.add(x, b.cast(y, x.dtype)),
+        along(gradient(loss)(ys), directionLike(xs, key(seed + 2000))),
+      )
   const once = { ...options, directions: 1 }
   const second = checkOrder(directional, xs, paths, once, 'the derivative of the gradient')
   return {
@@ -190,18 +196,14 @@ export const forwardGraph = (loss: Scalar, xs: readonly NDArray[], v: readonly N
       jvp(
         loss,
         ts,
-        ts.map((t, i) => b.cast(constant(t.shape, 'f64', v[i].data), t.dtype)),
+        ts.map((t, i) => constantOf(v[i], t.dtype)),
       )[1],
     xs,
   )
 
 /** The slope of a graph's first result along v, by differences. */
-export const slopeAlong = (
-  g: Graph,
-  xs: readonly NDArray[],
-  v: readonly NDArray[],
-  scale: number,
-): Slope => slope(h => interpret(makeGraph(g.inputs, [g.outputs[0]]), moved(xs, v, h))[0].data[0], scale)
+export const slopeAlong = (g: Graph, xs: readonly NDArray[], v: readonly NDArray[], scale: number): Slope =>
+  slope(h => interpret(makeGraph(g.inputs, [g.outputs[0]]), moved(xs, v, h))[0].data[0], scale)
 
 /** The element whose gradient is the farthest from its difference; of large arguments some are looked at. */
 function worstElement(

@@ -48,15 +48,16 @@ export function checkLaws<Args extends readonly unknown[]>(
   })
   // The arrays of the tree are exchanged for tensors of the same shapes: the tree that the loss takes.
   const given = fillTree(args, isType, tensors) as unknown as Args
-  const valueOf = (xs: Args): number => {
+  const value = (xs: Args): number => {
     const y = loss(...xs)
-    if (y.rank !== 0 || !isFloat(y.dtype)) throw new CheckError(`checkLaws: the loss must be a scalar, got ${y}`)
+    if (y.rank !== 0 || !isFloat(y.dtype))
+      throw new CheckError(`checkLaws: the loss must be a scalar, got ${y}`)
     return evaluate(y).data[0]
   }
-  const before = valueOf(given)
+  const before = value(given)
   let worst = 0
   for (const { name, change, expect, tolerance = 1e-9 } of laws) {
-    const got = valueOf(change(...given))
+    const got = value(change(...given))
     const want = expect === 'same' ? before : expect(before)
     const error = Math.abs(got - want)
     if (!(error <= tolerance * (1e-3 + Math.abs(want))))

@@ -14,7 +14,7 @@ import { verify } from '../dsl/verify.ts'
 import { distance } from './agreement.ts'
 import { scalarOf, traceList } from './check-grads.ts'
 import { arrayLeaves, CheckError, showPlace, unflatten, wide } from './numbers.ts'
-import { widen } from './widen.ts'
+import { oracleOf, widen } from './widen.ts'
 
 /** What was compared. */
 export interface TransformReport {
@@ -40,9 +40,10 @@ function close(what: string, got: readonly NDArray[], want: readonly NDArray[], 
 }
 
 const flat = (f: (...args: never[]) => unknown, args: readonly unknown[]) => (xs: readonly Tensor[]) =>
-  leaves((f as (...a: unknown[]) => unknown)(...(fillTree(args, isType, xs) as readonly unknown[])), isTensor).map(
-    l => l.leaf,
-  )
+  leaves(
+    (f as (...a: unknown[]) => unknown)(...(fillTree(args, isType, xs) as readonly unknown[])),
+    isTensor,
+  ).map(l => l.leaf)
 
 const slices = (a: NDArray, n: number): NDArray[] =>
   range(n).map(i => {
@@ -88,12 +89,19 @@ export function checkVmap(f: (...args: never[]) => unknown, args: readonly unkno
     batches.map(x => slices(x, n)[0]),
   ) as readonly unknown[]
   const { loss } = scalarOf(f, example, 0)
-  return { compared: 2 * n, worst: Math.max(worst, compare('vmap of the gradient', xs => grad(loss)(xs), batches)) }
+  return {
+    compared: 2 * n,
+    worst: Math.max(
+      worst,
+      compare('vmap of the gradient', xs => grad(loss)(xs), batches),
+    ),
+  }
 }
 
 /**
  * Runs the passes one after another on a function and on its gradient: each must give a valid graph with the same
- * values (f64, to 1e-10 of the magnitude: sums may be taken in another order).
+ * values (in f64 to 1e-10 of the magnitude: sums may
+ * be taken in another order; in f32 to 1e-6: constants may be folded).
  * @param list  the passes, the pipeline's own by default
  * @throws CheckError that names the pass
  * @example checkTransforms((x: Tensor) => softmax(x), [array([2], 'f32', [1, 2])])
@@ -104,21 +112,30 @@ export function checkTransforms(
   list: readonly Pass[] = passes,
 ): TransformReport {
   let [compared, worst] = [0, 0]
+  const arrays = arrayLeaves(args).map(l => l.leaf)
   const check = (g: Graph, xs: readonly NDArray[], what: string): void => {
     const values = xs.map(wide)
-    const want = interpret(widen(g), values)
+    const float = arrays.some(a => a.dtype === 'f64') ? 'f64' : 'f32'
+    const want = interpret(oracleOf(g, float), values)
     const observe = (pass: Pass, h: Graph): void => {
       try {
         verify(h)
       } catch (e) {
         throw new CheckError(`the pass ${pass.name}, on ${what}: ${e instanceof Error ? e.message : e}`)
       }
-      worst = Math.max(worst, close(`the pass ${pass.name}, on ${what}`, interpret(widen(h), values), want))
+      worst = Math.max(
+        worst,
+        close(
+          `the pass ${pass.name}, on ${what}`,
+          interpret(oracleOf(h, float), values),
+          want,
+          float === 'f64' ? 1e-10 : 1e-6,
+        ),
+      )
       compared++
     }
     optimise(g, observe, list)
   }
-  const arrays = arrayLeaves(args).map(l => l.leaf)
   check(trace(f, args).graph, arrays, 'the function')
   if (arrays.some(a => isFloat(a.dtype))) {
     const { loss, xs } = scalarOf(f, args, 0)

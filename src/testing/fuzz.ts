@@ -9,13 +9,21 @@ import type { Backend } from '../backend/backend.ts'
 import { interpret } from '../backend/cpu/reference.ts'
 import type { NDArray } from '../dsl/array.ts'
 import type { FloatDType } from '../dsl/dtype.ts'
-import { type Graph, makeGraph } from '../dsl/graph.ts'
+import type { Graph } from '../dsl/graph.ts'
 import type { Tensor } from '../dsl/tensor.ts'
 import { agreement } from './agreement.ts'
 import { runGraph } from './check-backends.ts'
 import { checkOrder, compareGrads, traceList } from './check-grads.ts'
 import { CheckError, showPlace, wide } from './numbers.ts'
-import { countOps, lossOf, type Program, programArguments, programLoss, programs, runProgram } from './programs.ts'
+import {
+  countOps,
+  lossOf,
+  type Program,
+  programArguments,
+  programLoss,
+  programs,
+  runProgram,
+} from './programs.ts'
 import { oracleOf } from './widen.ts'
 
 /** How long, where, and from which seed. */
@@ -26,10 +34,8 @@ export interface FuzzOptions {
   readonly programs: number
   /** ... or so many seconds, whichever comes first. */
   readonly seconds: number
-  /** Programs that are compiled together; what a backend gains by it. */
-  readonly batch?: number
-  /** Called after each batch; true ends the run. */
-  readonly onBatch?: (summary: FuzzSummary) => boolean | Promise<boolean>
+  /** Called after each program; true ends the run. */
+  readonly onProgram?: (summary: FuzzSummary) => boolean | Promise<boolean>
   /** The time in ms. */
   readonly now?: () => number
 }
@@ -95,11 +101,18 @@ function prepare(program: Program, float: FloatDType): Prepared {
     return [loss, ...ys, ...gs]
   }
   const graph = traceList(all, args)
-  const paths = ['the loss', ...values.map((_, i) => `value ${i}`), ...args.map((_, i) => `the gradient of argument ${i}`)]
+  const paths = [
+    'the loss',
+    ...values.map((_, i) => `value ${i}`),
+    ...args.map((_, i) => `the gradient of argument ${i}`),
+  ]
   return { graph, args, paths, float, values }
 }
 
-interface Outcome {
+/** What came of a program that passed. */
+export interface Outcome {
+  /** The program's results: what `countOps` counts. */
+  readonly values: readonly Tensor[]
   readonly finite: boolean
   readonly moving: boolean
   readonly compared: boolean
@@ -126,8 +139,16 @@ function judge(program: Program, p: Prepared, got: readonly NDArray[], order: 1 
   const grads =
     order === 2 && smooth
       ? compareGrads(loss, [p.args], options)
-      : checkOrder(loss, p.args, p.paths.slice(-p.args.length), options, 'the gradient', p.float === 'f32' ? want.slice(-p.args.length) : undefined)
+      : checkOrder(
+          loss,
+          p.args,
+          p.paths.slice(-p.args.length),
+          options,
+          'the gradient',
+          p.float === 'f32' ? want.slice(-p.args.length) : undefined,
+        )
   return {
+    values: p.values,
     finite,
     moving: finite && gradients.some(v => v !== 0),
     compared: grads.compared > 0,
@@ -180,8 +201,7 @@ export async function fuzz({
   seed,
   programs: limit,
   seconds,
-  batch = 8,
-  onBatch = () => false,
+  onProgram = () => false,
   now = () => performance.now(),
 }: FuzzOptions): Promise<{ readonly summary: FuzzSummary; readonly failure: FuzzFailure | null }> {
   const start = now()
@@ -191,62 +211,39 @@ export async function fuzz({
     const { bytes } = backend.memory()
     peakBytes = Math.max(peakBytes, bytes)
     const time = (now() - start) / 1000
-    return { programs: count, gradients, kinks, moving, illConditioned, worst, ops, bytes, peakBytes, seconds: time }
+    return {
+      programs: count,
+      gradients,
+      kinks,
+      moving,
+      illConditioned,
+      worst,
+      ops,
+      bytes,
+      peakBytes,
+      seconds: time,
+    }
   }
   while (count < limit && (now() - start) / 1000 < seconds) {
-    const drawn = Array.from({ length: Math.min(batch, limit - count) }, (_, i) => {
-      const own = seed + count + i
-      return { own, program: programOf(own), float: floatOf(own, backend) }
-    })
-    const outcomes = await tryBatch(drawn, backend, ops)
-    if (outcomes === null) {
-      for (const { own } of drawn) {
-        const failure = await replay(backend, own)
-        if (failure) return { summary: summary(), failure }
-        count++
-      }
-      throw new CheckError(
-        `fuzz: the programs of the seeds ${drawn[0].own} .. ${drawn[drawn.length - 1].own} fail together and pass alone: run with --batch ${batch} --seed ${drawn[0].own} --programs ${batch}`,
-      )
+    const own = seed + count
+    let o: Outcome
+    try {
+      o = await checkProgram(programOf(own), backend, floatOf(own, backend), orderOf(own))
+    } catch (error) {
+      const failure = await replay(backend, own)
+      if (failure) return { summary: summary(), failure }
+      throw new CheckError(`fuzz: the program of seed ${own} failed once and passes now: ${error}`, {
+        cause: error,
+      })
     }
-    for (const o of outcomes) {
-      count++
-      if (o.compared) gradients++
-      else kinks++
-      if (o.moving) moving++
-      illConditioned += o.illConditioned
-      worst = Math.max(worst, o.worst)
-    }
-    if (await onBatch(summary())) break
+    count++
+    if (o.compared) gradients++
+    else kinks++
+    if (o.moving) moving++
+    illConditioned += o.illConditioned
+    worst = Math.max(worst, o.worst)
+    countOps(o.values, ops)
+    if (await onProgram(summary())) break
   }
   return { summary: summary(), failure: null }
-}
-
-/** Compiles and runs programs as one, and judges each; null if one fails, or all together do. */
-async function tryBatch(
-  drawn: readonly { readonly own: number; readonly program: Program; readonly float: FloatDType }[],
-  backend: Backend,
-  ops: Map<string, number>,
-): Promise<readonly Outcome[] | null> {
-  try {
-    const prepared = drawn.map(d => prepare(d.program, d.float))
-    const whole = makeGraph(
-      prepared.flatMap(p => p.graph.inputs),
-      prepared.flatMap(p => p.graph.outputs),
-    )
-    const results = await runGraph(
-      backend,
-      whole,
-      prepared.flatMap(p => p.args),
-    )
-    let at = 0
-    return prepared.map((p, i) => {
-      const got = results.slice(at, at + p.graph.outputs.length)
-      at += got.length
-      countOps(p.values, ops)
-      return judge(drawn[i].program, p, got, orderOf(drawn[i].own))
-    })
-  } catch {
-    return null
-  }
 }

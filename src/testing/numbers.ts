@@ -1,8 +1,9 @@
 /** Lists of host arrays as vectors in f64, and the error that every check throws. */
 import { array, type NDArray } from '../dsl/array.ts'
-import { isFloat } from '../dsl/dtype.ts'
+import { type DType, isFloat } from '../dsl/dtype.ts'
 import { CotangentError } from '../dsl/errors.ts'
 import { range, size, strides } from '../dsl/shape.ts'
+import { constant, type Tensor } from '../dsl/tensor.ts'
 import { type Key, uniformAt } from '../dsl/threefry.ts'
 import { isType } from '../dsl/trace.ts'
 import { leaves } from '../dsl/tree.ts'
@@ -22,7 +23,8 @@ export interface Place {
 }
 
 /** `0.weights[2, 1] is 3, expected 4` */
-export const showPlace = (p: Place): string => `${p.path}[${p.index.join(', ')}] is ${p.got}, expected ${p.want}`
+export const showPlace = (p: Place): string =>
+  `${p.path}[${p.index.join(', ')}] is ${p.got}, expected ${p.want}`
 
 const isArray = (x: unknown): x is NDArray => isType(x) && 'data' in x
 
@@ -34,15 +36,19 @@ export const arrayLeaves = (tree: unknown): { readonly path: string; readonly le
 export const wide = (a: NDArray): NDArray =>
   isFloat(a.dtype) ? array(a.shape, 'f64', Float64Array.from(a.data)) : a
 
-/** Uniform numbers in [-1, 1], one array per given one; zeros where that holds no floats. */
+/** Uniform f32 numbers in [-1, 1], one array per given one; zeros where that holds no floats. */
 export const directionLike = (xs: readonly NDArray[], [k0, k1]: Key): NDArray[] =>
   xs.map((x, k) =>
     array(
       x.shape,
       'f64',
-      range(x.data.length).map(i => (isFloat(x.dtype) ? 2 * uniformAt([k0 + k, k1], i) - 1 : 0)),
+      range(x.data.length).map(i => (isFloat(x.dtype) ? Math.fround(2 * uniformAt([k0 + k, k1], i) - 1) : 0)),
     ),
   )
+
+/** An array as a constant of a float dtype. */
+export const constantOf = (a: NDArray, dtype: DType): Tensor =>
+  constant(a.shape, dtype, dtype === 'f32' ? Float32Array.from(a.data) : Float64Array.from(a.data))
 
 /** x + h v for the floats. */
 export const moved = (xs: readonly NDArray[], by: readonly NDArray[], h: number): NDArray[] =>

@@ -110,9 +110,7 @@ export const runProgram =
 
 /** A scalar of all values: the sum of bounded means, so that gradients neither vanish nor overflow. */
 export const lossOf = (values: readonly Tensor[]): Tensor =>
-  values
-    .map(y => b.mul(b.sum(bounded(y)), 1 / Math.max(size(y.shape), 1)))
-    .reduce((x, y) => b.add(x, y))
+  values.map(y => b.mul(b.sum(bounded(y)), 1 / Math.max(size(y.shape), 1))).reduce((x, y) => b.add(x, y))
 
 /** A scalar of the whole program. */
 export const programLoss =
@@ -124,11 +122,7 @@ export const programLoss =
 export const programArguments = (program: Program, dtype: FloatDType): NDArray[] =>
   program.shapes.map((shape, k) => {
     const uniform = range(size(shape)).map(i => 2 * uniformAt(key(program.seed * 2 + k), i) - 1)
-    return array(
-      shape,
-      dtype,
-      program.values === 'ties' ? uniform.map(v => Math.round(2 * v) / 2) : uniform,
-    )
+    return array(shape, dtype, program.values === 'ties' ? uniform.map(v => Math.round(2 * v) / 2) : uniform)
   })
 
 /** How often each primitive and scalar operation occurs in what the tensors are computed from, bodies included. */

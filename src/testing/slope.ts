@@ -33,7 +33,8 @@ export function slope(f: (h: number) => number, scale: number): Slope {
     const rounding = (1e-13 * far.size) / h
     const step = Math.abs(far.central - near.central)
     const unit = scale + Math.abs(near.central)
-    const smooth = step <= 1e-6 * unit + rounding && !(near.bend > 0.75 * far.bend && near.bend > 1e-6 * unit + rounding)
+    const smooth =
+      step <= 1e-6 * unit + rounding && !(near.bend > 0.75 * far.bend && near.bend > 1e-6 * unit + rounding)
     if (smooth)
       return {
         value: (4 * near.central - far.central) / 3,

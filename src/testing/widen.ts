@@ -3,8 +3,9 @@
  * value to be compared with. `freeze`: what `stopGradient` stops is held at its value, so that differences of
  * the function are what its derivative means. In and out: graphs without functions inside (`inline`).
  */
-import { inline } from '../backend/passes/inline.ts'
+
 import { interpret } from '../backend/cpu/reference.ts'
+import { inline } from '../backend/passes/inline.ts'
 import type { NDArray } from '../dsl/array.ts'
 import type { DType, FloatDType } from '../dsl/dtype.ts'
 import { type Graph, makeGraph, rewrite } from '../dsl/graph.ts'
@@ -46,15 +47,17 @@ export function widen(graph: Graph): Graph {
 }
 
 /** What a graph of arguments of one float dtype is compared with: in f64 it is its own oracle. */
-export const oracleOf = (graph: Graph, float: FloatDType): Graph => (float === 'f64' ? inline(graph) : widen(graph))
+export const oracleOf = (graph: Graph, float: FloatDType): Graph =>
+  float === 'f64' ? inline(graph) : widen(graph)
 
 /** The graph with each `stopGradient` replaced by its value at the given arguments. */
 export function freeze(g: Graph, args: readonly NDArray[]): Graph {
   const stops = g.eqns.filter(e => e.op === 'stopGradient')
   if (stops.length === 0) return g
   const values = interpret(makeGraph(g.inputs, stops.flatMap(results)), args)
+  const at = new Map<Eqn, number>(stops.map((e, i) => [e, i]))
   return rewrite(g, e => {
-    const i = stops.findIndex(stop => stop === e)
-    return i < 0 ? null : [constant(values[i].shape, values[i].dtype, values[i].data)]
+    const i = at.get(e)
+    return i === undefined ? null : [constant(values[i].shape, values[i].dtype, values[i].data)]
   })
 }

@@ -35,7 +35,7 @@ const load = fc.record({
 })
 const step = fc.record({ op: fc.nat(1000), a: fc.nat(20), b: fc.nat(20), c: fc.nat(20) })
 const spec = fc.record({
-  parallel: fc.array(fc.integer({ min: 1, max: 7 }), { maxLength: 3 }),
+  parallel: fc.array(fc.constantFrom(1, 2, 3, 4, 4, 5, 7, 8), { maxLength: 3 }),
   reduce: fc.array(fc.integer({ min: 1, max: 5 }), { maxLength: 2 }),
   loads: fc.array(load, { minLength: 1, maxLength: 3 }),
   steps: fc.array(step, { maxLength: 6 }),
@@ -43,7 +43,9 @@ const spec = fc.record({
   after: load,
   afterSteps: fc.array(step, { maxLength: 3 }),
   // Small: software drivers take a second to compile a thousand statements.
-  tiles: fc.array(fc.constantFrom(1, 1, 2, 3), { minLength: 3, maxLength: 3 }),
+  tiles: fc.array(fc.constantFrom(1, 1, 2, 3), { minLength: 5, maxLength: 5 }),
+  // Small tiles beside vectors: 4 times as many statements.
+  vector: fc.option(fc.nat(4)),
   order: fc.boolean(),
   scatter: fc.boolean(),
 })
@@ -204,8 +206,10 @@ function build(s: typeof spec extends fc.Arbitrary<infer T> ? T : never): Case {
   return {
     kernel: { name: 'random', axes, buffers, body, accumulators, epilogue, stores },
     schedule: {
-      vector: null,
-      tiles: kept.map(axis => ({ axis, size: s.tiles[axis] })).filter(t => t.size > 1),
+      vector: s.vector !== null && s.vector < axes.length ? s.vector : null,
+      tiles: axes
+        .map((_, axis) => ({ axis, size: s.vector === null ? s.tiles[axis] : Math.min(2, s.tiles[axis]) }))
+        .filter(t => t.size > 1),
     },
     data,
   }

@@ -95,10 +95,11 @@ test('f32 sums of more than 1024 terms are summed in blocks, shorter ones are no
 
 test('dispatches beyond 65,535 workgroups spread over y and cover every point', () => {
   for (const n of [1, 64, 65, 65_535 * 64, 65_535 * 64 + 1, 2 ** 31 - 1]) {
-    const { workgroups } = renderWGSL(mapOf(n, 'i32', [{ k: 'lit', value: 1, dtype: 'i32' }]), plain)
+    const { workgroups, text } = renderWGSL(mapOf(n, 'i32', [{ k: 'lit', value: 1, dtype: 'i32' }]), plain)
+    const size = Number(text.match(/@workgroup_size\((\d+)\)/)?.[1])
     const [x, y, z] = workgroups
     assert.ok(x <= 65_535 && y <= 65_535 && z === 1)
-    const excess = x * y - Math.ceil(n / 64)
+    const excess = x * y - Math.ceil(n / size)
     assert.ok(excess >= 0 && excess < y, `${n} elements: ${workgroups}`)
   }
 })

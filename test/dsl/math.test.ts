@@ -60,7 +60,7 @@ const relative = (got: number, want: number) =>
   Object.is(got, want) ? 0 : Math.abs(got - want) / Math.max(Math.abs(want), 2 ** -1022)
 
 /** Where sin and cos promise a value. */
-const trigBound = { f32: 2 ** 19, f64: 2 ** 40 }
+const trigBound = { f32: Infinity, f64: 2 ** 40 }
 const inDomain = (fn: Unary, d: FloatDType, x: number) =>
   (fn !== 'sin' && fn !== 'cos') || Math.abs(x) <= trigBound[d]
 

@@ -6,39 +6,19 @@
  * them; the epilogue sees level 0 and itself. An index is summed up level by level, so that an inner loop adds
  * little to an offset. Positions of a tile differ by a constant in the index, so they share the rest. Equal texts
  * at visible levels are one variable, so positions of a tile also share what does not depend on them.
+ *
+ * Note [Vectors]. Everything is computed element by element (drivers vectorise over invocations); only memory is
+ * touched four elements at a time, where a binding allows it (`quadBindings`).
  */
 import { CompileError } from '../../dsl/errors.ts'
-import { type Affine, type Atom, addConst, bounds, type Condition } from '../affine.ts'
+import { type Affine, type Atom, addConst, bounds, type Condition, coefficient } from '../affine.ts'
 import { type Instr, instructions, type Kernel, type Store } from '../kernel.ts'
+import { type At, LANES, type Slot, type Tile } from './tiles.ts'
 import { castText, combine, identity, literal, scalarText, storageType } from './wgsl.ts'
-
-/** Where a kernel's buffer is bound. Buffers may share a binding: `offset` tells them apart. */
-export interface Slot {
-  readonly binding: number
-  /** Bound as `read_write` even where it is only read: a buffer must not be bound both ways in one dispatch. */
-  readonly readWrite: boolean
-  /** Where the buffer starts in the binding, in elements. */
-  readonly offset: number
-}
-
-/**
- * A tiled axis: one invocation computes the positions `i, i + groups, i + 2 groups, ...` of it. (Neighbouring
- * invocations then touch neighbouring elements.)
- */
-export interface Tile {
-  readonly axis: number
-  readonly size: number
-  readonly groups: number
-}
-
-/** A position in the tile, one number per tile. */
-export type At = readonly number[]
 
 /** Statements per level, and the accumulators that they need. */
 export interface Emitter {
   readonly levels: readonly (readonly string[])[]
-  /** Ends the innermost level. */
-  readonly updates: readonly string[]
   /** The accumulators' variables, and what each starts from. */
   readonly accumulators: ReadonlyMap<string, { readonly index: number; readonly from: string }>
   accumulate(index: number, at: At, partial: string): void
@@ -61,6 +41,7 @@ export const bindingType = (k: Kernel, slots: readonly Slot[], binding: number):
 
 /**
  * Makes the emitter.
+ * @param quads    the bindings that hold vectors of four
  * @param levelOf  the level at which a reduce axis exists (1: the outermost loop)
  * @param depth    the number of loops
  */
@@ -68,6 +49,7 @@ export function makeEmitter(
   k: Kernel,
   slots: readonly Slot[],
   tiles: readonly Tile[],
+  quads: ReadonlySet<number>,
   levelOf: ReadonlyMap<number, number>,
   depth: number,
 ): Emitter {
@@ -75,7 +57,6 @@ export function makeEmitter(
   const all = instructions(k)
   const levels: string[][] = Array.from({ length: depth + 2 }, () => [])
   const names = levels.map(() => new Map<string, string>())
-  const updates: string[] = []
   const accumulators = new Map<string, { index: number; from: string }>()
   const done = new Map<string, Text>()
   let count = 0
@@ -95,15 +76,21 @@ export function makeEmitter(
     return { text: name, level }
   }
 
-  /** The index expression as text. `floor` is the level below which nothing is named: the epilogue's, or 0. */
-  const index = (a: Affine, at: At, floor: number): Text => {
+  /**
+   * The index expression as text. `floor` is the level below which nothing is named: the epilogue's, or 0.
+   * `unit` 4: the index of a vector, for an index that `quadBindings` accepts.
+   */
+  const index = (a: Affine, at: At, floor: number, unit = 1): Text => {
     const parts: Text[] = []
-    let offset = a.offset
+    let offset = a.offset / unit
     for (const { atom, coef } of a.terms) {
-      const t = atomText(atom, at, floor)
-      offset += coef * t.shift
+      const along = unit > 1 && coef === 1 ? unit : 1
+      const t = atomText(atom, at, floor, along)
+      const c = (coef * along) / unit
+      offset += c * t.shift
+      const factor = c * t.factor
       if (t.text !== '')
-        parts.push({ text: coef === 1 ? t.text : `${t.text} * ${int32(coef)}`, level: t.level })
+        parts.push({ text: factor === 1 ? t.text : `${t.text} * ${int32(factor)}`, level: t.level })
     }
     let sum: Text = { text: '', level: floor }
     for (const level of [...new Set(parts.map(p => Math.max(p.level, floor)))].sort((x, y) => x - y)) {
@@ -116,24 +103,16 @@ export function makeEmitter(
     return offset === 0 ? sum : { text: `${sum.text} + ${int32(offset)}`, level: sum.level }
   }
 
-  /** An atom as a name, and a constant to add to it. */
-  const atomText = (t: Atom, at: At, floor: number): Text & { readonly shift: number } => {
-    if (t.k === 'value') return { ...value(t.value, at), shift: 0 }
-    if (t.k === 'axis') {
-      if (k.axes[t.axis].kind === 'reduce') {
-        const level = levelOf.get(t.axis)
-        return { text: level === undefined ? '' : `i${t.axis}`, level: level ?? 0, shift: 0 }
-      }
-      const n = tiles.findIndex(tile => tile.axis === t.axis)
-      if (n < 0) return { text: k.axes[t.axis].extent === 1 ? '' : `i${t.axis}`, level: 0, shift: 0 }
-      const shift = at[n] * tiles[n].groups
-      const text = tiles[n].groups === 1 ? '' : `i${t.axis}`
-      const last = k.axes[t.axis].extent - 1
-      if (!overhangs(tiles[n], at[n])) return { text, level: 0, shift }
-      return text === ''
-        ? { text, level: 0, shift: last }
-        : { ...bind(`min(${text} + ${shift}, ${last})`, floor), shift: 0 }
-    }
+  /** An atom divided by `unit`: a name, a factor, and a constant to add. */
+  const atomText = (
+    t: Atom,
+    at: At,
+    floor: number,
+    unit: number,
+  ): Text & { readonly factor: number; readonly shift: number } => {
+    const plain = { factor: 1, shift: 0 }
+    if (t.k === 'value') return { ...value(t.value, at), ...plain }
+    if (t.k === 'axis') return axisText(t.axis, at, floor, unit)
     const of = index(t.of, at, floor)
     const lo = bounds(t.of)?.[0] ?? -1
     const by = int32(t.by)
@@ -141,11 +120,41 @@ export function makeEmitter(
       lo >= 0
         ? `${/^\w+$/.test(of.text) ? of.text : `(${of.text})`} ${t.k === 'div' ? '/' : '%'} ${by}`
         : `ct_${t.k}(${of.text}, ${by})`
-    return { ...bind(text, Math.max(of.level, floor)), shift: 0 }
+    return { ...bind(text, Math.max(of.level, floor)), ...plain }
+  }
+
+  /** An axis, of a tile the position, divided by `unit`. Positions beyond the extent are the last one. */
+  const axisText = (axis: number, at: At, floor: number, unit: number) => {
+    const { extent, kind } = k.axes[axis]
+    const n = tiles.findIndex(tile => tile.axis === axis)
+    const level = kind === 'reduce' ? (levelOf.get(axis) ?? 0) : 0
+    if (n < 0) {
+      const gone = extent === 1 || (kind === 'reduce' && !levelOf.has(axis))
+      return { text: gone ? '' : `i${axis}`, level, factor: 1, shift: 0 }
+    }
+    const tile = tiles[n]
+    const step = tile.together ? tile.size : 1
+    // a position of a quad is its first one and a constant, so that the four share an address
+    const within = tile.quads ? at[n] % LANES : 0
+    const base = (at[n] - within) * (tile.together ? 1 : tile.groups)
+    const last = extent - (tile.quads ? LANES : 1)
+    const alone = tile.groups === 1
+    if (!overhangs(tile, at[n]))
+      return {
+        text: alone ? '' : `i${axis}`,
+        level,
+        factor: step / unit,
+        shift: (base + within) / unit,
+      }
+    if (alone) return { text: '', level, factor: 1, shift: (last + within) / unit }
+    const scaled = step === 1 ? `i${axis}` : `i${axis} * ${step / unit}`
+    const name = bind(`min(${scaled} + ${base / unit}, ${last / unit})`, floor)
+    return { ...name, factor: 1, shift: within / unit }
   }
 
   /** Whether a position of a tile lies beyond the extent for some invocation. */
-  const overhangs = (t: Tile, p: number): boolean => (p + 1) * t.groups > k.axes[t.axis].extent
+  const overhangs = (t: Tile, p: number): boolean =>
+    (t.together ? (t.groups - 1) * t.size + p + 1 : (p + 1) * t.groups) > k.axes[t.axis].extent
 
   /** A name that is true where all conditions hold; null where they always do. */
   const guard = (conditions: readonly Condition[], at: At, floor: number, more: readonly Text[] = []) => {
@@ -175,6 +184,7 @@ export function makeEmitter(
 
   /** The positions of the tiles on which an instruction depends; the others are 0. */
   const relevant = (id: number, at: At): At => at.map((p, n) => (dependsOn[id].has(tiles[n].axis) ? p : 0))
+  const isParallel = (t: Tile) => k.axes[t.axis].kind === 'parallel'
   const dependsOn: Set<number>[] = []
   for (const x of all) dependsOn.push(axesOf(k, x, dependsOn))
 
@@ -228,32 +238,46 @@ export function makeEmitter(
     }
   }
 
-  /** buffer[index] as the buffer's words, which `wrap` turns into values. */
   const element = (buffer: number, i: string): string => `b${slots[buffer].binding}[${i}]`
+  /** The index of an element in its binding, or of the vector that holds it. */
   const position = (buffer: number, i: Affine, at: At, floor: number): Text => {
     const range = bounds(i)
     if (range && (range[0] < -(2 ** 31) || range[1] >= 2 ** 31))
       throw new CompileError(
         `webgpu: kernel ${k.name} has an index up to ${range[1]}, which does not fit in 32 bits`,
       )
-    return index(addConst(i, slots[buffer].offset), at, floor)
+    const { binding, offset } = slots[buffer]
+    return quads.has(binding)
+      ? index(addConst(i, offset), lane(i, at).first, floor, LANES)
+      : index(addConst(i, offset), at, floor)
+  }
+
+  /** The tile along which an index of vectors goes: the position's place in its vector, and the first position. */
+  const lane = (i: Affine, at: At): { readonly tile: number; readonly place: number; readonly first: At } => {
+    const tile = tiles.findIndex(t => t.quads && coefficient(i, t.axis) === 1)
+    const place = at[tile] % LANES
+    return { tile, place, first: at.with(tile, at[tile] - place) }
   }
 
   const load = (x: Extract<Instr, { k: 'load' }>, at: At, floor: number): Text => {
     const i = position(x.buffer, x.index, at, floor)
     const ok = guard(x.guard, at, floor)
     if (ok?.text === 'false') return { text: literal(0, x.dtype), level: 0 }
-    const word = element(x.buffer, ok === null ? i.text : `select(0, ${i.text}, ${ok.text})`)
-    const type = storageType(x.dtype)
-    const raw = bindingType(k, slots, slots[x.buffer].binding) === type ? word : `bitcast<${type}>(${word})`
+    const { binding } = slots[x.buffer]
     const level = Math.max(i.level, ok?.level ?? 0)
+    const whole = element(x.buffer, ok === null ? i.text : `select(0, ${i.text}, ${ok.text})`)
+    const word = quads.has(binding)
+      ? `${bind(whole, Math.max(level, floor)).text}.${'xyzw'[lane(x.index, at).place]}`
+      : whole
+    const type = storageType(x.dtype)
+    const raw = bindingType(k, slots, binding) === type ? word : `bitcast<${type}>(${word})`
     if (x.dtype === 'bool') return { text: `${raw} != 0u${ok === null ? '' : ` && ${ok.text}`}`, level }
     return { text: ok === null ? raw : `select(${literal(0, x.dtype)}, ${raw}, ${ok.text})`, level }
   }
 
   const accumulator = (n: number, at: At): string => {
     const a = k.accumulators[n]
-    const p = relevant(a.value, at)
+    const p = relevant(a.value, at).filter((_, t) => isParallel(tiles[t]))
     const name = ['a', n, ...p.map(i => `_${i}`)].join('')
     if (!accumulators.has(name))
       accumulators.set(name, { index: n, from: identity(a.how, all[a.value].dtype) })
@@ -262,14 +286,13 @@ export function makeEmitter(
 
   return {
     levels,
-    updates,
     accumulators,
     accumulate(n, at, partial) {
       const { how, value: id } = k.accumulators[n]
       const name = accumulator(n, at)
-      if (relevant(id, at).some((p, i) => p !== at[i])) return
+      if (relevant(id, at).some((p, i) => p !== at[i] && isParallel(tiles[i]))) return
       const flat = isArg(k, n) ? index(flatReduceIndex(k), at, 0).text : ''
-      updates.push(combine(how, all[id].dtype, name + partial, value(id, at).text, flat))
+      levels[depth].push(combine(how, all[id].dtype, name + partial, value(id, at).text, flat))
     },
     store(s, at) {
       const floor = s.mode === 'add' ? 0 : epilogue
@@ -279,23 +302,33 @@ export function makeEmitter(
           `webgpu: kernel ${k.name} stores v${s.value}, which exists only inside the reduce loop`,
         )
       const inside = tiles.flatMap((t, n): Text[] => {
-        if (!overhangs(t, at[n])) return []
-        const limit = k.axes[t.axis].extent - at[n] * t.groups
+        if (!isParallel(t) || !overhangs(t, at[n])) return []
+        const limit = t.together
+          ? Math.ceil((k.axes[t.axis].extent - at[n]) / t.size)
+          : k.axes[t.axis].extent - at[n] * t.groups
         return [{ text: t.groups === 1 ? String(limit > 0) : `(i${t.axis} < ${limit})`, level: 0 }]
       })
-      const i = position(s.buffer, s.index, at, floor).text
       const ok = guard(s.guard, at, floor, inside)
       if (ok?.text === 'false') return
       const { dtype } = k.buffers[s.buffer]
+      const word = (at: At) => castText(value(s.value, at).text, dtype, dtype === 'bool' ? 'u32' : dtype)
+      const put = (lines: string[], statement: string) =>
+        lines.push(ok === null ? statement : `if (${ok.text}) { ${statement} }`)
       const type = storageType(dtype)
+      if (quads.has(slots[s.buffer].binding)) {
+        const { tile, place } = lane(s.index, at)
+        if (place !== 0) return
+        const words = [0, 1, 2, 3].map(p => word(at.with(tile, at[tile] + p)))
+        const i = position(s.buffer, s.index, at, floor).text
+        put(levels[epilogue], `${element(s.buffer, i)} = vec4<${type}>(${words.join(', ')});`)
+        return
+      }
+      const i = position(s.buffer, s.index, at, floor).text
       const raw = bindingType(k, slots, slots[s.buffer].binding) !== type
-      const word = castText(v.text, dtype, dtype === 'bool' ? 'u32' : dtype)
       const into = element(s.buffer, i)
       const old = raw ? `bitcast<${type}>(${into})` : into
-      const sum = s.mode === 'add' ? `${old} + ${word}` : word
-      const statement = `${into} = ${raw ? `bitcast<u32>(${sum})` : sum};`
-      const lines = s.mode === 'add' ? updates : levels[epilogue]
-      lines.push(ok === null ? statement : `if (${ok.text}) { ${statement} }`)
+      const sum = s.mode === 'add' ? `${old} + ${word(at)}` : word(at)
+      put(levels[s.mode === 'add' ? depth : epilogue], `${into} = ${raw ? `bitcast<u32>(${sum})` : sum};`)
     },
   }
 }

@@ -8,7 +8,7 @@ import { showType, size } from '../../dsl/shape.ts'
 import type { TensorType } from '../../dsl/tensor.ts'
 import { type BufferRef, type Dispatch, deviceBytes, type Plan } from '../plan.ts'
 import type { Limits } from './dawn.ts'
-import type { Slot } from './emit.ts'
+import type { Slot } from './tiles.ts'
 
 /** The dtypes that WGSL has. */
 export const webgpuDTypes: readonly DType[] = ['f32', 'i32', 'u32', 'bool']

@@ -7,7 +7,8 @@
  */
 import { CompileError } from '../../dsl/errors.ts'
 import type { Kernel, Schedule } from '../kernel.ts'
-import { type At, bindingType, type Emitter, makeEmitter, type Slot, type Tile } from './emit.ts'
+import { bindingType, type Emitter, makeEmitter } from './emit.ts'
+import { type At, quadBindings, type Slot, type Tile, tilesOf } from './tiles.ts'
 import { helpersFor } from './wgsl.ts'
 
 /** A compute shader: entry point `main`, every binding in group 0. */
@@ -25,6 +26,8 @@ export interface Shader {
 const WORKGROUP = 64
 /** Workgroups of a dispatch in one dimension: WebGPU's default limit, and what drivers have. */
 const MAX_GROUPS = 65535
+/** Fewer invocations than this go in workgroups of one subgroup, so that every core gets some. */
+const MANY = 16384
 /** Invocations of a workgroup along each of two axes of a contraction: a square reuses most in the caches. */
 const SQUARE = 8
 /** Terms that one f32 sum adds up in a row; longer sums are sums of partial sums of about BLOCK terms. */
@@ -37,44 +40,47 @@ export const separateSlots = (k: Kernel): Slot[] =>
 
 /**
  * Renders a kernel.
- * @param schedule  tiles of parallel axes are computed in registers; `vector` makes no difference here
+ * @param schedule  tiles are computed in registers; of the `vector` axis 4 neighbours, loaded and stored as one
+ *   vector where the addresses allow it; tiled reduce axes are unrolled
  * @param slots     one per buffer of the kernel; by default a binding each
+ * @param subgroup  invocations that the device runs together: few invocations go in workgroups of so many
  * @throws CompileError  for f64, and where a size or an index does not fit in 32 bits
  * @example renderWGSL(kernel, { vector: null, tiles: [{ axis: 0, size: 4 }] }).text
  */
-export function renderWGSL(k: Kernel, schedule: Schedule, slots: readonly Slot[] = separateSlots(k)): Shader {
+export function renderWGSL(
+  k: Kernel,
+  schedule: Schedule,
+  slots: readonly Slot[] = separateSlots(k),
+  subgroup = 32,
+): Shader {
   for (const b of k.buffers)
     if (b.size >= 2 ** 31)
       throw new CompileError(`webgpu: kernel ${k.name} has a buffer of ${b.size} elements; the limit is 2^31`)
   const tiles = tilesOf(k, schedule)
-  const grid = gridOf(k, tiles)
+  const grid = gridOf(k, tiles, subgroup)
   const nothing: Shader = { text: '', workgroups: [0, 0, 0], bindings: [], zeroBinding: null }
   if (grid.workgroups[0] === 0) return nothing
 
-  const loops = loopsOf(k)
+  const loops = loopsOf(k, tiles)
   const levelOf = new Map(loops.flatMap((l, i) => (l.step === 1 ? [[l.axis, i + 1]] : [])))
-  const code = makeEmitter(k, slots, tiles, levelOf, loops.length)
+  const quads = quadBindings(k, slots, tiles)
+  const code = makeEmitter(k, slots, tiles, quads, levelOf, loops.length)
   const partial = 'p'.repeat(loops.filter(l => l.partial).length)
-  const positions = everyPosition(tiles)
-  for (const at of positions)
-    k.accumulators.forEach((_, n) => {
-      code.accumulate(n, at, isLongSum(k, n) ? partial : '')
-    })
-  for (const mode of ['add', 'set'])
-    for (const at of positions) for (const s of k.stores) if (s.mode === mode) code.store(s, at)
+  const unrolled = tiles.filter(t => k.axes[t.axis].kind === 'reduce')
+  const results = everyPosition(tiles.slice(0, tiles.length - unrolled.length))
+  const steps = everyPosition(unrolled)
+  for (const step of steps)
+    for (const at of results.map(r => [...r, ...step])) {
+      for (const n of k.accumulators.keys()) code.accumulate(n, at, isLongSum(k, n) ? partial : '')
+      for (const s of k.stores) if (s.mode === 'add') code.store(s, at)
+    }
+  for (const at of results.map(r => [...r, ...steps[0]]))
+    for (const s of k.stores) if (s.mode === 'set') code.store(s, at)
 
   const body = [...grid.head, ...nest(k, code, loops)]
-  const shader = assemble(k, slots, grid.size, body)
+  const shader = assemble(k, slots, quads, grid.size, body)
   return shader.bindings.length === 0 ? nothing : { ...shader, workgroups: grid.workgroups }
 }
-
-const tilesOf = (k: Kernel, schedule: Schedule): Tile[] =>
-  schedule.tiles
-    .filter(t => k.axes[t.axis].kind === 'parallel' && k.axes[t.axis].extent > 1 && t.size > 1)
-    .map(({ axis, size }) => {
-      const { extent } = k.axes[axis]
-      return { axis, size: Math.min(size, extent), groups: Math.ceil(extent / Math.min(size, extent)) }
-    })
 
 const everyPosition = (tiles: readonly Tile[]): At[] =>
   tiles.reduce<number[][]>(
@@ -91,7 +97,7 @@ interface Grid {
 }
 
 /** The points of the parallel axes (tiled ones by their groups), in workgroups; the last axis is the fastest. */
-function gridOf(k: Kernel, tiles: readonly Tile[]): Grid {
+function gridOf(k: Kernel, tiles: readonly Tile[], subgroup: number): Grid {
   const axes = k.axes.flatMap(({ kind, extent }, axis) =>
     kind === 'reduce'
       ? []
@@ -104,10 +110,14 @@ function gridOf(k: Kernel, tiles: readonly Tile[]): Grid {
   const wide = axes.filter(a => a.count >= SQUARE)
   const column = wide.at(-1)
   const row = wide.find(a => a !== column && tiles.some(t => t.axis === a.axis))
-  if (column === undefined || row === undefined) {
-    const { workgroups, flat } = spread(Math.ceil(points / WORKGROUP))
-    const head = [`let n = ${flat} * ${WORKGROUP}u + l;`, `if (n >= ${points}u) { return; }`]
-    return { workgroups, size: WORKGROUP, head: [...head, ...decompose('n', axes)] }
+  if (column === undefined || row === undefined || subgroup < (SQUARE * SQUARE) / 2) {
+    const size = points < MANY ? Math.min(subgroup, WORKGROUP) : WORKGROUP
+    const { workgroups, flat } = spread(Math.ceil(points / size))
+    const head = [
+      `let n = ${flat} * ${size}u + l;`,
+      ...(points === workgroups[0] * workgroups[1] * size ? [] : [`if (n >= ${points}u) { return; }`]),
+    ]
+    return { workgroups, size, head: [...head, ...decompose('n', axes)] }
   }
   const square = [row, column]
   const blocks = axes.map(a =>
@@ -121,7 +131,7 @@ function gridOf(k: Kernel, tiles: readonly Tile[]): Grid {
     size: SQUARE * SQUARE,
     head: [
       `let n = ${flat};`,
-      `if (n >= ${groups}u) { return; }`,
+      ...(groups === workgroups[0] * workgroups[1] ? [] : [`if (n >= ${groups}u) { return; }`]),
       ...decompose('n', blocks),
       ...square.flatMap(({ axis, name, count }, i) => [
         `let ${name} = ${count > SQUARE ? `g${axis} * ${SQUARE} + ` : ''}i32(${within[i]});`,
@@ -160,6 +170,8 @@ interface Loop {
   readonly axis: number
   /** `i{axis}` where the step is 1, else the first index of a block. */
   readonly name: string
+  /** Steps in all, the number of groups of a tiled axis. */
+  readonly total: number
   readonly step: number
   /** The loop over blocks around this one. */
   readonly block: { readonly name: string; readonly step: number } | null
@@ -170,30 +182,36 @@ interface Loop {
 const isLongSum = (k: Kernel, n: number): boolean =>
   k.accumulators[n].how === 'sum' && k.accumulators[n].dtype === 'f32'
 
-/** The loops over the reduce axes, outermost first; long ones in blocks where f32 is summed. */
-function loopsOf(k: Kernel): Loop[] {
+/**
+ * The loops over the reduce axes (tiled ones: over their groups), outermost first; long ones in blocks where f32
+ * is summed.
+ */
+function loopsOf(k: Kernel, tiles: readonly Tile[]): Loop[] {
   const sums = k.accumulators.some((_, n) => isLongSum(k, n))
   const loops: Loop[] = []
-  let run = 1
+  const unrolled = tiles.filter(t => k.axes[t.axis].kind === 'reduce')
+  let run = unrolled.reduce((n, t) => n * t.size, 1)
   for (const [axis, { kind, extent }] of [...k.axes.entries()].reverse()) {
-    if (kind === 'parallel' || extent === 1) continue
+    const total = unrolled.find(t => t.axis === axis)?.groups ?? extent
+    if (kind === 'parallel' || total === 1) continue
     for (let step = 1; ; ) {
       const name = step === 1 ? `i${axis}` : `i${axis}s${step}`
       const add = (partial: boolean, outer: number | null) =>
         loops.unshift({
           axis,
           name,
+          total,
           step,
           block: outer === null ? null : { name: `i${axis}s${outer}`, step: outer },
           partial,
         })
-      const count = Math.ceil(extent / step)
+      const count = Math.ceil(total / step)
       if (!sums || run * count <= LONGEST_RUN) {
         add(false, null)
         run *= count
         break
       }
-      if (run >= BLOCK / 4) {
+      if (run >= BLOCK / 4 && loops.length > 0) {
         loops[0] = { ...loops[0], partial: true }
         run = 1
         continue
@@ -214,16 +232,15 @@ function nest(k: Kernel, code: Emitter, loops: readonly Loop[]): string[] {
     `var ${name} = ${a.from};`,
     ...(k.accumulators[a.index].how.startsWith('arg') ? [`var ${name}_at = 0;`] : []),
   ])
-  let lines: readonly string[] = [...code.levels[loops.length], ...code.updates]
+  let lines: readonly string[] = code.levels[loops.length]
   for (let l = loops.length; l > 0; l--) {
-    const { axis, name, step, block, partial } = loops[l - 1]
-    const { extent } = k.axes[axis]
+    const { name, total, step, block, partial } = loops[l - 1]
     const end =
       block === null
-        ? String(extent)
-        : extent % block.step === 0
+        ? String(total)
+        : total % block.step === 0
           ? `${block.name} + ${block.step}`
-          : `min(${block.name} + ${block.step}, ${extent})`
+          : `min(${block.name} + ${block.step}, ${total})`
     const outer = 'p'.repeat(loops.slice(0, l - 1).filter(x => x.partial).length)
     lines = [
       ...code.levels[l - 1],
@@ -235,12 +252,18 @@ function nest(k: Kernel, code: Emitter, loops: readonly Loop[]): string[] {
       ...(partial ? longSums.map(a => `${a}${outer} += ${a}${outer}p;`) : []),
     ]
   }
-  const before = loops.length === 0 ? [...code.levels[0], ...declared, ...code.updates] : lines
+  const before = loops.length === 0 ? [...declared, ...code.levels[0]] : lines
   return [...before, ...code.levels[loops.length + 1]]
 }
 
 /** Bindings, helper functions and the entry point around the statements of `main`. */
-function assemble(k: Kernel, slots: readonly Slot[], size: number, body: readonly string[]) {
+function assemble(
+  k: Kernel,
+  slots: readonly Slot[],
+  quads: ReadonlySet<number>,
+  size: number,
+  body: readonly string[],
+) {
   const main = [
     `@compute @workgroup_size(${size}) fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32) {`,
     ...body.map(x => `  ${x}`),
@@ -253,10 +276,10 @@ function assemble(k: Kernel, slots: readonly Slot[], size: number, body: readonl
   const used = new Map(
     slots.flatMap(s => (main.includes(`b${s.binding}[`) ? [[s.binding, s.readWrite]] : [])),
   )
-  const declarations = [...used].map(
-    ([b, readWrite]) =>
-      `@group(0) @binding(${b}) var<storage, ${readWrite ? 'read_write' : 'read'}> b${b}: array<${bindingType(k, slots, b)}>;`,
-  )
+  const declarations = [...used].map(([b, readWrite]) => {
+    const type = bindingType(k, slots, b)
+    return `@group(0) @binding(${b}) var<storage, ${readWrite ? 'read_write' : 'read'}> b${b}: array<${quads.has(b) ? `vec4<${type}>` : type}>;`
+  })
   if (needsZero) declarations.push(`@group(0) @binding(${zeroBinding}) var<uniform> ct_zero: u32;`)
   return { text: [...declarations, ...helpers, main, ''].join('\n'), bindings: [...used.keys()], zeroBinding }
 }

@@ -1,0 +1,167 @@
+/**
+ * One workload, all contenders in turn: each sets it up, its results are compared with Cotangent's, then they are
+ * timed in rounds (A B C, A B C, ...), so that what disturbs the machine disturbs all. Out: a summary or a reason
+ * for each contender.
+ */
+import { spawn } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Child } from './child.ts'
+import type { Contender } from './contenders.ts'
+import { type Summary, summarise } from './statistics.ts'
+import type { Workload } from './workloads.ts'
+
+/** What was measured of one contender on one workload. */
+export interface Outcome extends Partial<Summary> {
+  readonly contender: string
+  /** The first repetition, with what it compiles lazily, in ms. */
+  readonly firstMs?: number
+  /** Largest difference from Cotangent's results, relative to the largest value of each (or 1). */
+  readonly difference?: number
+  readonly facts?: Readonly<Record<string, number>>
+  /** Why there is no time. */
+  readonly error?: string
+}
+
+/** How long to measure. */
+export interface Budget {
+  /** Repetitions a contender, at most. */
+  readonly reps: number
+  /** Seconds a contender, at most (but one repetition a round, for two rounds). */
+  readonly seconds: number
+}
+
+const ROUNDS = 5
+const FEWEST_ROUNDS = 2
+
+/** A contender and its process. */
+export interface Entrant {
+  readonly contender: Contender
+  readonly child: Child
+}
+
+/** Measures a workload; `tell` is called when a contender is set up. */
+export async function measure(
+  workload: Workload,
+  entrants: readonly Entrant[],
+  budget: Budget,
+  tell: (contender: string) => void,
+): Promise<readonly Outcome[]> {
+  if (workload.kind === 'start') return measureStart(entrants, budget)
+  const folder = mkdtempSync(join(tmpdir(), 'cotangent-bench-'))
+  try {
+    return await measureRun(workload, entrants, budget, folder, tell)
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+async function measureRun(
+  { name, inputs, state, kind, tolerance }: Workload,
+  entrants: readonly Entrant[],
+  budget: Budget,
+  folder: string,
+  tell: (contender: string) => void,
+): Promise<readonly Outcome[]> {
+  const outcomes = new Map<string, Outcome>()
+  const ready: { readonly entrant: Entrant; readonly times: number[]; spent: number }[] = []
+  let reference: Float32Array | undefined
+  for (const entrant of entrants) {
+    const { name: contender, own } = entrant.contender
+    if (kind === 'compile' && !own) continue
+    tell(contender)
+    const out = kind === 'run' ? join(folder, 'results.f32') : undefined
+    // Cotangent's own processes know the inputs; the list of a large network is long
+    const task = { name, inputs: own ? [] : inputs, state }
+    const { error, firstMs, facts } = await entrant.child.ask({ op: 'setup', workload: task, ...(out ? { out } : {}) })
+    if (error !== undefined) {
+      outcomes.set(contender, { contender, error })
+      await entrant.child.ask({ op: 'drop' })
+      continue
+    }
+    const results = out === undefined ? undefined : floatsOf(out)
+    reference ??= results
+    const difference = results && reference && largestDifference(results, reference)
+    if (difference !== undefined && !(difference <= tolerance)) {
+      const said = `its results differ from Cotangent's by ${difference.toExponential(1)}, ${tolerance} is allowed`
+      outcomes.set(contender, { contender, difference, error: said })
+      await entrant.child.ask({ op: 'drop' })
+      continue
+    }
+    outcomes.set(contender, { contender, firstMs, difference, facts })
+    ready.push({ entrant, times: [], spent: 0 })
+  }
+  const [reps, ms] = [Math.max(1, Math.ceil(budget.reps / ROUNDS)), (budget.seconds * 1000) / ROUNDS]
+  for (let round = 0; round < ROUNDS; round++)
+    for (const r of ready) {
+      if (r.spent > budget.seconds * 1000 && round >= FEWEST_ROUNDS) continue
+      const start = performance.now()
+      const { error, times = [] } = await r.entrant.child.ask({ op: 'measure', reps, ms })
+      r.spent += performance.now() - start
+      r.times.push(...times)
+      const contender = r.entrant.contender.name
+      if (error !== undefined) outcomes.set(contender, { contender, error })
+    }
+  for (const { entrant, times } of ready) {
+    await entrant.child.ask({ op: 'drop' })
+    const outcome = outcomes.get(entrant.contender.name)
+    if (outcome && outcome.error === undefined && times.length > 0)
+      outcomes.set(outcome.contender, { ...outcome, ...summarise(times) })
+  }
+  return [...outcomes.values()]
+}
+
+const floatsOf = (path: string): Float32Array => {
+  const { buffer, byteOffset, byteLength } = readFileSync(path)
+  return new Float32Array(buffer.slice(byteOffset, byteOffset + byteLength))
+}
+
+/** max |a - b| over the larger of 1 and max |b|; infinite if the lengths differ or a value is no number. */
+function largestDifference(a: Float32Array, b: Float32Array): number {
+  if (a.length !== b.length) return Number.POSITIVE_INFINITY
+  let [most, scale] = [0, 1]
+  for (let i = 0; i < a.length; i++) {
+    const d = Math.abs(a[i] - b[i])
+    if (!(d <= most)) most = Number.isNaN(d) ? Number.POSITIVE_INFINITY : d
+    scale = Math.max(scale, Math.abs(b[i]))
+  }
+  return most / scale
+}
+
+/** Fresh processes, from their start to the first line that they print. */
+async function measureStart(entrants: readonly Entrant[], budget: Budget): Promise<readonly Outcome[]> {
+  const times = new Map<string, number[]>()
+  const errors = new Map<string, string>()
+  const rounds = Math.max(3, Math.min(budget.reps, 7))
+  for (let round = 0; round <= rounds; round++)
+    for (const { contender } of entrants) {
+      if (!contender.start || errors.has(contender.name)) continue
+      const result = await timeToFirstLine(contender.start, contender.env ?? {})
+      if (typeof result === 'string') errors.set(contender.name, result)
+      // the first round fills the file cache
+      else if (round > 0) times.set(contender.name, [...(times.get(contender.name) ?? []), result])
+    }
+  return entrants.flatMap(({ contender: { name } }): Outcome[] => {
+    const error = errors.get(name)
+    if (error !== undefined) return [{ contender: name, error }]
+    const all = times.get(name)
+    return all ? [{ contender: name, ...summarise(all) }] : []
+  })
+}
+
+const timeToFirstLine = (
+  [program, ...args]: readonly string[],
+  env: Readonly<Record<string, string>>,
+): Promise<number | string> =>
+  new Promise(resolve => {
+    const begin = performance.now()
+    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } })
+    let said = ''
+    child.stdout.once('data', () => resolve(performance.now() - begin))
+    child.stderr.on('data', chunk => {
+      said = `${said}${chunk}`.slice(-2000)
+    })
+    child.on('error', e => resolve(e.message))
+    child.on('exit', code => resolve(`ended with ${code}: ${said.split('\n').find(l => /error/i.test(l)) ?? ''}`))
+  })

@@ -11,7 +11,11 @@ import { type InputSpec, MARK } from './peers/harness.mjs'
 export type Message =
   | {
       readonly op: 'setup'
-      readonly workload: { readonly name: string; readonly inputs: readonly InputSpec[]; readonly state: number }
+      readonly workload: {
+        readonly name: string
+        readonly inputs: readonly InputSpec[]
+        readonly state: number
+      }
       readonly out?: string
     }
   | { readonly op: 'measure'; readonly reps: number; readonly ms: number }

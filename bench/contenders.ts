@@ -4,7 +4,7 @@
  */
 import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
-import { availableParallelism, cpus } from 'node:os'
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -96,7 +96,8 @@ export const scriptRivals = (
 function pythonWithTorch(): string | undefined {
   const candidates = [process.env.BENCH_PYTHON, 'python3', '/usr/bin/python3']
   return candidates.find(
-    python => python !== undefined && spawnSync(python, ['-c', 'import torch'], { timeout: 120_000 }).status === 0,
+    python =>
+      python !== undefined && spawnSync(python, ['-c', 'import torch'], { timeout: 120_000 }).status === 0,
   )
 }
 
@@ -112,7 +113,8 @@ export function torchContenders(): readonly Contender[] | string {
     command: [...command, ...args],
     env: torchEnvironment(),
   })
-  const cuda = spawnSync(python, ['-c', 'import torch, sys; sys.exit(not torch.cuda.is_available())']).status === 0
+  const cuda =
+    spawnSync(python, ['-c', 'import torch, sys; sys.exit(not torch.cuda.is_available())']).status === 0
   return [
     { ...torch(`torch ${cores}T`, 'cpu', String(cores)), start: [...command, 'start'] },
     torch('torch nhwc', 'cpu', 'channels-last', String(cores)),
@@ -129,6 +131,6 @@ function torchEnvironment(): Readonly<Record<string, string>> {
   return {
     MALLOC_MMAP_MAX_: '0',
     MALLOC_TRIM_THRESHOLD_: String(2 ** 32),
-    ...(/\bavx512f\b/.test(flags) && /Intel/.test(cpus()[0]?.model ?? '') ? { OPENBLAS_CORETYPE: 'SkylakeX' } : {}),
+    ...(/\bavx512f\b/.test(flags) ? { OPENBLAS_CORETYPE: 'SkylakeX' } : {}),
   }
 }

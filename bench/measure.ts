@@ -17,7 +17,7 @@ export interface Outcome extends Partial<Summary> {
   readonly contender: string
   /** The first repetition, with what it compiles lazily, in ms. */
   readonly firstMs?: number
-  /** Largest difference from Cotangent's results, relative to the largest value of each (or 1). */
+  /** Largest difference from Cotangent's results, relative to the largest value (or to 1). */
   readonly difference?: number
   readonly facts?: Readonly<Record<string, number>>
   /** Why there is no time. */
@@ -74,14 +74,18 @@ async function measureRun(
     const out = kind === 'run' ? join(folder, 'results.f32') : undefined
     // Cotangent's own processes know the inputs; the list of a large network is long
     const task = { name, inputs: own ? [] : inputs, state }
-    const { error, firstMs, facts } = await entrant.child.ask({ op: 'setup', workload: task, ...(out ? { out } : {}) })
+    const { error, firstMs, facts } = await entrant.child.ask({
+      op: 'setup',
+      workload: task,
+      ...(out ? { out } : {}),
+    })
     if (error !== undefined) {
       outcomes.set(contender, { contender, error })
       await entrant.child.ask({ op: 'drop' })
       continue
     }
     const results = out === undefined ? undefined : floatsOf(out)
-    reference ??= results
+    if (own) reference ??= results
     const difference = results && reference && largestDifference(results, reference)
     if (difference !== undefined && !(difference <= tolerance)) {
       const said = `its results differ from Cotangent's by ${difference.toExponential(1)}, ${tolerance} is allowed`
@@ -163,5 +167,7 @@ const timeToFirstLine = (
       said = `${said}${chunk}`.slice(-2000)
     })
     child.on('error', e => resolve(e.message))
-    child.on('exit', code => resolve(`ended with ${code}: ${said.split('\n').find(l => /error/i.test(l)) ?? ''}`))
+    child.on('exit', code =>
+      resolve(`ended with ${code}: ${said.split('\n').find(l => /error/i.test(l)) ?? ''}`),
+    )
   })

@@ -17,7 +17,8 @@ type Vector = ct.Tensor<readonly [number], 'f32'>
 /** Kernels within the bound of Kaiming's uniform values, gains and variances 1, everything else 0. */
 const initial = (name: string, shape: readonly number[], seed: number): InputSpec => {
   const kernel = shape.length > 1 && !name.startsWith('moment')
-  const one = !name.startsWith('moment') && /(bn|bn\d|downsample\.1)\.(weight|variance)$|gain|variance/.test(name)
+  const one =
+    !name.startsWith('moment') && /(bn|bn\d|downsample\.1)\.(weight|variance)$|gain|variance/.test(name)
   return {
     name,
     shape,
@@ -56,7 +57,10 @@ export function cnnStep(): Workload {
       [`block${i}.variance`, [channels[i + 1]]] as const,
     ]),
   ]
-  const inputs = [...types.map(([name, shape], i) => initial(name, shape, i + 1)), ...batchOf(CNN.batch, side, classes)]
+  const inputs = [
+    ...types.map(([name, shape], i) => initial(name, shape, i + 1)),
+    ...batchOf(CNN.batch, side, classes),
+  ]
   const [image, label] = [types.length, types.length + 1]
   return {
     name: 'cnn-step',
@@ -76,7 +80,11 @@ export function cnnStep(): Workload {
         for (const i of blocks) {
           const [w, weight, bias] = p.slice(3 * i, 3 * i + 3) as [Image, Vector, Vector]
           const [mean, variance] = running.slice(2 * i, 2 * i + 2) as [Vector, Vector]
-          const norm = ct.batchNorm(pipe(x, ct.conv2d(w, { padding: 1 })), { weight, bias, mean, variance }, { training: true })
+          const norm = ct.batchNorm(
+            pipe(x, ct.conv2d(w, { padding: 1 })),
+            { weight, bias, mean, variance },
+            { training: true },
+          )
           next.push(norm.mean, norm.variance)
           x = pipe(norm.y, ct.relu, ct.maxPool2d(2)) as Image
         }
@@ -151,7 +159,10 @@ export function pspnetStep(
       const moment = tree(params, P + S)
       const lossOf = (p: never) => {
         const { out, state: next } = net.apply(p, tree(state, P), all[types.length], { training: true })
-        return [ct.crossEntropy(out.logits, all[types.length + 1] as ct.Tensor<readonly number[], 'i32'>), next] as const
+        return [
+          ct.crossEntropy(out.logits, all[types.length + 1] as ct.Tensor<readonly number[], 'i32'>),
+          next,
+        ] as const
       }
       const [[loss, next], grads] = ct.valueAuxAndGrad(lossOf)(before)
       const rate = ct.tensor(PSP.rate)

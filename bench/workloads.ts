@@ -22,7 +22,7 @@ export interface Workload extends Task {
   readonly flop?: number
   /** Bytes read and written by a perfect implementation, where they are what limits it. */
   readonly bytes?: number
-  /** The largest difference allowed between results, relative to the largest value of that result (or to 1). */
+  /** The largest difference allowed between results, relative to the largest value (or to 1). */
   readonly tolerance: number
 }
 

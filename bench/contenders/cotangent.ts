@@ -61,7 +61,11 @@ async function run(workload: Workload): Promise<Job> {
     outputs: async () => (await read(last)).map(a => Float32Array.from(a.data)),
     drop: () => dispose([last, changing, fixed, marker]),
     // an upper bound: donated arguments are counted beside the results that may take their place
-    facts: { kernels: exe.stats.kernels, arenaBytes: exe.stats.arenaBytes, peakBytes: exe.stats.arenaBytes + bytes },
+    facts: {
+      kernels: exe.stats.kernels,
+      arenaBytes: exe.stats.arenaBytes,
+      peakBytes: exe.stats.arenaBytes + bytes,
+    },
   }
 }
 

@@ -23,7 +23,7 @@ export interface Task {
 /** A workload, set up in a contender's process. */
 export interface Job {
   /** One repetition, finished on the device; a number is the time that counts, in ms. */
-  readonly step: () => Promise<number | void>
+  readonly step: () => Promise<unknown>
   /** The results of the first repetition, f32, in the workload's order. */
   readonly outputs: () => Promise<readonly Float32Array[]>
   readonly drop?: () => void

@@ -46,16 +46,25 @@ export async function serve(description, setup) {
     async setup({ workload, out }) {
       job = await setup(workload)
       const firstMs = await timed()
-      if (out) writeFileSync(out, Buffer.concat((await job.outputs()).map(a => Buffer.from(a.buffer, a.byteOffset, a.byteLength))))
+      if (out)
+        writeFileSync(
+          out,
+          Buffer.concat((await job.outputs()).map(a => Buffer.from(a.buffer, a.byteOffset, a.byteLength))),
+        )
       const start = performance.now()
-      for (let i = 0; i < WARM_UP.steps && performance.now() - start < WARM_UP.ms && firstMs < WARM_UP.ms; i++)
+      for (
+        let i = 0;
+        i < WARM_UP.steps && performance.now() - start < WARM_UP.ms && firstMs < WARM_UP.ms;
+        i++
+      )
         await timed()
       return { firstMs, facts: job.facts ?? {} }
     },
     async measure({ reps, ms }) {
       const times = []
       const start = performance.now()
-      while (times.length < reps && (times.length === 0 || performance.now() - start < ms)) times.push(await timed())
+      while (times.length < reps && (times.length === 0 || performance.now() - start < ms))
+        times.push(await timed())
       return { times }
     },
     async drop() {

@@ -3,12 +3,23 @@
  * names, each one function under `jit`. Its arrays are consumed by whoever takes them; `.ref` keeps one. Runs where
  * its packages are installed; see peers/harness.mjs.
  */
-import { napping, serve, valuesOf } from './harness.mjs'
+
 import { installBrowser } from './browser.mjs'
+import { napping, serve, valuesOf } from './harness.mjs'
 
 const [device, threads] = process.argv.slice(2)
-installBrowser({ webgpu: device === 'webgpu', threads: Number(threads) })
-const { init, defaultDevice, jit, vjp, valueAndGrad, numpy: np, lax, nn, blockUntilReady } = await import('@jax-js/jax')
+await installBrowser({ webgpu: device === 'webgpu', threads: Number(threads) })
+const {
+  init,
+  defaultDevice,
+  jit,
+  vjp,
+  valueAndGrad,
+  numpy: np,
+  lax,
+  nn,
+  blockUntilReady,
+} = await import('@jax-js/jax')
 const available = await init(device)
 if (!available.includes(device)) throw new Error(`jax-js has no ${device} here`)
 defaultDevice(device)
@@ -62,7 +73,10 @@ const cnnLoss = (p, running, image, label) => {
     next.push(running[2 * i].mul(0.9).add(mean.reshape([c]).mul(0.1)))
     next.push(running[2 * i + 1].mul(0.9).add(variance.ref.reshape([c]).mul((0.1 * n) / (n - 1))))
     const root = np.sqrt(variance.add(1e-5))
-    const scaled = offset.div(root).mul(p[3 * i + 1].reshape([c, 1, 1])).add(p[3 * i + 2].reshape([c, 1, 1]))
+    const scaled = offset
+      .div(root)
+      .mul(p[3 * i + 1].reshape([c, 1, 1]))
+      .add(p[3 * i + 2].reshape([c, 1, 1]))
     x = nn.relu(scaled).reshape([batch, c, h / 2, 2, w / 2, 2])
     x = np.max(x, [3, 5])
   }

@@ -51,20 +51,26 @@ const modelFor = name => {
   throw new Error('onnxruntime-web runs inference only')
 }
 
-await serve(`onnxruntime-web ${ort.env.versions?.web ?? ''} wasm, ${ort.env.wasm.numThreads} threads`, async task => {
-  const { nodes, constants } = modelFor(task.name)
-  const session = await ort.InferenceSession.create(modelOf(nodes, task.inputs, [{ name: 'y' }], constants), {
-    executionProviders: ['wasm'],
-  })
-  const feeds = Object.fromEntries(
-    task.inputs.map(i => [i.name, new ort.Tensor('float32', valuesOf(i), i.shape)]),
-  )
-  let last
-  return {
-    step: async () => {
-      last = await session.run(feeds)
-    },
-    outputs: async () => [last.y.data],
-    drop: () => session.release(),
-  }
-})
+await serve(
+  `onnxruntime-web ${ort.env.versions?.web ?? ''} wasm, ${ort.env.wasm.numThreads} threads`,
+  async task => {
+    const { nodes, constants } = modelFor(task.name)
+    const session = await ort.InferenceSession.create(
+      modelOf(nodes, task.inputs, [{ name: 'y' }], constants),
+      {
+        executionProviders: ['wasm'],
+      },
+    )
+    const feeds = Object.fromEntries(
+      task.inputs.map(i => [i.name, new ort.Tensor('float32', valuesOf(i), i.shape)]),
+    )
+    let last
+    return {
+      step: async () => {
+        last = await session.run(feeds)
+      },
+      outputs: async () => [last.y.data],
+      drop: () => session.release(),
+    }
+  },
+)

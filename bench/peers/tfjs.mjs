@@ -4,11 +4,11 @@
  * transposed for the comparison. Runs where its packages are installed; see peers/harness.mjs.
  */
 import tf from '@tensorflow/tfjs'
-import { elements, napping, serve, valuesOf } from './harness.mjs'
 import { installBrowser } from './browser.mjs'
+import { elements, napping, serve, valuesOf } from './harness.mjs'
 
 const [name] = process.argv.slice(2)
-if (name === 'webgpu') installBrowser({ webgpu: true })
+if (name === 'webgpu') await installBrowser({ webgpu: true })
 await import(name === 'webgpu' ? '@tensorflow/tfjs-backend-webgpu' : '@tensorflow/tfjs-backend-wasm')
 await tf.setBackend(name)
 await tf.ready()
@@ -24,7 +24,8 @@ const upload = spec =>
   })
 /** As on the host: images back to NCHW (`how` image), kernels to OIHW (kernel). */
 const download = async (x, how) => {
-  const y = how === 'image' ? tf.transpose(x, [0, 3, 1, 2]) : how === 'kernel' ? tf.transpose(x, [3, 2, 0, 1]) : x
+  const y =
+    how === 'image' ? tf.transpose(x, [0, 3, 1, 2]) : how === 'kernel' ? tf.transpose(x, [3, 2, 0, 1]) : x
   return Float32Array.from(await napping(y.data()))
 }
 
@@ -64,7 +65,7 @@ const bilinearMatrix = (n, m) => {
 function cnnStep(inputs) {
   let [params, running] = [inputs.slice(0, 11), inputs.slice(11, 17)]
   const [image, label] = inputs.slice(17)
-  const [batch, side, , ] = image.shape
+  const [batch, side, ,] = image.shape
   const classes = params[10].size
   const up = bilinearMatrix(side / 8, side)
   const target = tf.oneHot(tf.reshape(label, [-1]), classes, 1, 0, 'float32')
@@ -88,7 +89,10 @@ function cnnStep(inputs) {
     const n = side / 8
     const wide = tf.matMul(up, tf.reshape(tf.transpose(logits, [0, 3, 1, 2]), [-1, n, n]))
     const big = tf.matMul(wide, up, false, true)
-    const rows = tf.reshape(tf.transpose(tf.reshape(big, [batch, classes, side, side]), [0, 2, 3, 1]), [-1, classes])
+    const rows = tf.reshape(tf.transpose(tf.reshape(big, [batch, classes, side, side]), [0, 2, 3, 1]), [
+      -1,
+      classes,
+    ])
     return tf.neg(tf.mean(tf.sum(tf.mul(tf.logSoftmax(rows), target), 1)))
   }
   const step = () =>
@@ -129,7 +133,10 @@ function programOf(task, inputs) {
     'conv-backward': () => ({ run: () => convBackward(inputs), hows: ['image', 'image', 'kernel'] }),
     'cnn-step': () => ({
       run: cnnStep(inputs),
-      hows: [undefined, ...task.inputs.slice(0, task.state).map(i => (i.shape.length === 4 ? 'kernel' : undefined))],
+      hows: [
+        undefined,
+        ...task.inputs.slice(0, task.state).map(i => (i.shape.length === 4 ? 'kernel' : undefined)),
+      ],
     }),
   }
   const make = simple[task.name]

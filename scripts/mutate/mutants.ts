@@ -115,7 +115,7 @@ export function mutantsOf(targets: readonly Target[], source: string, first: num
   const sites: Site[] = []
   const mutants: Mutant[] = []
   const seen = new Set<string>()
-  const loops: number[] = []
+  const loops: [number, number][] = []
 
   const describe = (n: AnyNode, to: string, ancestors: readonly AnyNode[]): string => {
     const around = ancestors.findLast(
@@ -150,8 +150,7 @@ export function mutantsOf(targets: readonly Target[], source: string, first: num
     const name = nameOf(n)
     const here = name === null ? path : path === '' ? name : `${path}.${name}`
     if (parent && isExpression(n) && isReplaceable(key, parent, inChain)) add(n, ancestors, here)
-    if ((n.type === 'WhileStatement' || n.type === 'ForStatement') && n.body.type === 'BlockStatement')
-      loops.push(n.body.start + 1)
+    if (n.type === 'WhileStatement' || n.type === 'ForStatement') loops.push([n.body.start, n.body.end])
     const below = [...ancestors, n]
     for (const [k, child] of children(n)) {
       if (n.type === 'CallExpression' && k === 'arguments' && text(n.callee) === 'fail') continue
@@ -165,19 +164,32 @@ export function mutantsOf(targets: readonly Target[], source: string, first: num
 }
 
 /** The text with every site as a choice. */
-function schemaOf(code: string, sites: readonly Site[], loops: readonly number[]): string {
-  const inserted = new Map<number, string>(loops.map(at => [at, '__mutation.tick();']))
+function schemaOf(code: string, sites: readonly Site[], loops: readonly (readonly [number, number])[]): string {
+  const inserted = new Map<number, string>()
+  const insert = (at: number, what: string) => inserted.set(at, (inserted.get(at) ?? '') + what)
+  for (const [start, end] of loops) {
+    insert(start, '{ __mutation.tick(); ')
+    insert(end, ' }')
+  }
   const sorted = [...sites].sort((a, b) => a.start - b.start || b.end - a.end)
   let next = 0
   const emit = (from: number, to: number): string => {
     let out = ''
     let at = from
+    const insertHere = () => {
+      out += inserted.get(at) ?? ''
+      inserted.delete(at)
+    }
     const copy = (until: number) => {
-      for (; at < until; at++) out += (inserted.get(at) ?? '') + code[at]
+      for (; at < until; at++) {
+        insertHere()
+        out += code[at]
+      }
     }
     while (next < sorted.length && sorted[next].end <= to && sorted[next].start >= from) {
       const site = sorted[next++]
       copy(site.start)
+      insertHere()
       const inner = emit(site.start, site.end)
       const ids = site.variants.map(v => v.id)
       const choice = site.variants.map(v => `__mutation.active === ${v.id} ? (${v.text}) : `).join('')

@@ -58,7 +58,9 @@ export async function mutate(options: MutateOptions = {}): Promise<MutationResul
   const byTime = survey.checks.map((_, i) => i).sort((a, b) => survey.checks[a].ms - survey.checks[b].ms)
   const list = drawn.map(m => ({
     id: m.id,
-    checks: early.has(m.id) ? byTime : byTime.filter(i => reach[i].has(m.id)),
+    checks: byTime
+      .filter(i => early.has(m.id) || reach[i].has(m.id))
+      .map(index => ({ index, ticks: survey.checks[index].ticks })),
   }))
   let done = 0
   const outcomes = await runAll(list, [...early], run, o => report?.(++done, list.length, o))

@@ -17,10 +17,10 @@ export interface WorkerData {
   /** Mutants that take effect while the modules load: they need modules of their own. */
   readonly early: readonly number[]
 }
-/** A mutant to run: the numbers of the checks that reach it, the quickest first. */
+/** A mutant to run: the numbers of the checks that reach it, the quickest first, and the turns of loops of each. */
 export interface Job {
   readonly id: number
-  readonly checks: readonly number[]
+  readonly checks: readonly { readonly index: number; readonly ticks: number }[]
 }
 /** What became of it. */
 export interface Outcome {
@@ -33,6 +33,8 @@ export interface Outcome {
 export interface Surveyed {
   readonly name: string
   readonly ms: number
+  /** Turns of the mutated files' loops. */
+  readonly ticks: number
   readonly reached: readonly number[]
 }
 export interface Survey {
@@ -41,9 +43,6 @@ export interface Survey {
   readonly early: readonly number[]
 }
 
-/** Turns of a mutated file's own loops, after which it counts as endless. */
-const maxTicks = 2_000_000
-
 const { script, root, seed, survey, early } = workerData as WorkerData
 const port = parentPort
 if (port === null) throw new Error('worker.ts runs in a worker')
@@ -51,6 +50,8 @@ fc.configureGlobal({ seed, endOnFailure: true, verbose: 0 })
 
 let hits: Set<number> | null = null
 let ticks = 0
+/** Turns of a mutated file's own loops, after which it counts as endless. */
+let maxTicks = Number.POSITIVE_INFINITY
 const control = {
   active: -1,
   hit: (from: number, to: number): boolean => {
@@ -76,8 +77,9 @@ function surveySuite(): Survey {
   const onLoad = new Set<number>()
   hits = onLoad
   const checks = fresh()
-  const out = checks.map((check, i) => {
+  const out = checks.map(check => {
     hits = new Set()
+    ticks = 0
     const start = performance.now()
     try {
       check.run(check.quick)
@@ -85,7 +87,7 @@ function surveySuite(): Survey {
       throw new Error(`the check '${check.name}' fails without a mutant`, { cause: e })
     }
     const ms = performance.now() - start
-    return { name: check.name, ms, reached: [...hits], i }
+    return { name: check.name, ms, ticks, reached: [...hits] }
   })
   hits = null
   return { checks: out, early: [...onLoad] }
@@ -109,9 +111,10 @@ function run({ id, checks }: Job): Outcome {
     return end('loading the modules', e)
   }
   for (const effort of ['quick', 'thorough'] as const)
-    for (const i of checks) {
+    for (const { index, ticks: usual } of checks) {
       ticks = 0
-      const check = suite[i]
+      maxTicks = 1000 + 20 * usual
+      const check = suite[index]
       if (effort === 'thorough' && check.thorough === check.quick) continue
       try {
         check.run(check[effort])

@@ -50,16 +50,13 @@ function multiply(s: L, m: Ex, limbs: readonly Ex[]): readonly [Ex, Ex] {
     digit[i] = low(s, column)
     carry = s.add(s.add(s.mul(mHigh, limbs[i]), high(s, p)), high(s, column))
   }
-  return [
-    s.or(s.shl(digit[0], 16), digit[1]),
-    s.or(s.shl(digit[2], 16), digit[3]),
-  ]
+  return [s.or(s.shl(digit[0], 16), digit[1]), s.or(s.shl(digit[2], 16), digit[3])]
 }
 
 /**
  * a = quadrant pi/2 + rest, |rest| <= pi/4, modulo a turn; for 0 <= a < infinity.
  * @param a  |x|, f32
- * @returns  `quadrant` 0, 1, 2 or 3 as f32, and `rest` within 2 ULP
+ * @returns  `quadrant` 0, 1, 2 or 3 as f32, and `rest` within 1.5 ULP
  * @example const { quadrant, rest } = payneHanek(s, s.abs(x))
  */
 export function payneHanek(s: L, a: Ex): { readonly quadrant: Ex; readonly rest: Ex } {

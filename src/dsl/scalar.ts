@@ -215,11 +215,12 @@ export const scalars: { readonly [K in ScalarOp]: ScalarRecord<Arity[K]> } = {
   tanh: { arity: 1, on: 'float', out: 'same', js: Math.tanh, expand: x => math.tanh(s, x), partials: (_, y) => [s.sub(1, s.mul(y, y))], smoothOn: real },
   // 2 / sqrt(pi) exp(-x^2)
   erf: { arity: 1, on: 'float', out: 'same', js: math.erfNumber, expand: x => math.erf(s, x), partials: x => [s.mul(2 / Math.sqrt(Math.PI), s.exp(s.neg(s.mul(x, x))))], smoothOn: real },
-  // y x^(y-1), and x^y log x, which is 0 where x = 0 and y > 0 (as in PyTorch)
+  // y x^(y-1), and x^y log x, which is 0 where x = 0 and y > 0 (as in PyTorch). At y = 0 the first is 0 by itself, and
+  // its derivative by y is 1/x, but where 1/x has no finite value (tiny x, NaN)
   pow: {
     arity: 2, on: 'float', out: 'same', js: (x, y) => (x === 1 || (x === -1 && Math.abs(y) === Infinity) ? 1 : x ** y), expand: (x, y) => math.pow(s, x, y),
     partials: (x, y, z) => [
-      s.select(s.eq(y, 0), zero(x), s.mul(y, s.pow(x, s.sub(y, 1)))),
+      s.select(s.and(s.eq(y, 0), s.not(s.lt(2 ** -126, s.abs(x)))), zero(x), s.mul(y, s.pow(x, s.sub(y, 1)))),
       s.select(s.and(s.eq(x, 0), s.le(0, y)), zero(x), s.mul(z, s.log(x))),
     ],
     smoothOn: [[0.3, 3], [-2, 2]],

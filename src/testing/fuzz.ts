@@ -13,7 +13,7 @@ import type { Graph } from '../dsl/graph.ts'
 import type { Tensor } from '../dsl/tensor.ts'
 import { agreement } from './agreement.ts'
 import { runGraph } from './check-backends.ts'
-import { checkOrder, compareGrads, traceList } from './check-grads.ts'
+import { compareGrads, traceList } from './check-grads.ts'
 import { CheckError, showPlace, wide } from './numbers.ts'
 import {
   countOps,
@@ -134,24 +134,16 @@ function judge(program: Program, p: Prepared, got: readonly NDArray[], order: 1 
   const finite = gradients.every(Number.isFinite)
   // Where elements are equal on purpose the derivative is a convention, and differences say nothing.
   const smooth = program.values === 'uniform'
-  const loss = programLoss(program)
-  const options = { directions: smooth ? 1 : 0, seed: program.seed }
-  const grads =
-    order === 2 && smooth
-      ? compareGrads(loss, [p.args], options)
-      : checkOrder(
-          loss,
-          p.args,
-          p.paths.slice(-p.args.length),
-          options,
-          'the gradient',
-          p.float === 'f32' ? want.slice(-p.args.length) : undefined,
-        )
+  const report = compareGrads(programLoss(program), [p.args], {
+    order: smooth ? order : 1,
+    directions: smooth ? 1 : 0,
+    seed: program.seed,
+  })
   return {
     values: p.values,
     finite,
     moving: finite && gradients.some(v => v !== 0),
-    compared: grads.compared > 0,
+    compared: report.compared > 0,
     illConditioned: r.illConditioned,
     worst: r.worst,
   }

@@ -2,8 +2,10 @@
  * A traced function as TypeScript that one can paste and run: public operations where there is one of the very
  * meaning, `primitive(...)` for the rest, data written out. In: a graph. Out: text.
  */
+
+import { uniformValue } from '../backend/passes/simplify.ts'
 import type { NDArray } from '../dsl/array.ts'
-import type { TypedArray } from '../dsl/dtype.ts'
+import type { DType, TypedArray } from '../dsl/dtype.ts'
 import { equations, type Graph } from '../dsl/graph.ts'
 import type { Closed, CustomRule, Op, Prims } from '../dsl/prim.ts'
 import type { ScalarOp } from '../dsl/scalar.ts'
@@ -48,6 +50,24 @@ const list = (xs: readonly unknown[]): string => `[${xs.join(', ')}]`
 const number = (v: number): string => (Object.is(v, -0) ? '-0' : String(v))
 const typed = (data: TypedArray): string =>
   `${data.constructor.name}.from(${list(Array.from<number>(data).map(number))})`
+/** The shortest decimal that rounds to the value in its dtype. */
+const decimal = (v: number, dtype: DType): string => {
+  for (let digits = 1; dtype === 'f32' && digits < 9; digits++) {
+    const short = Number(v.toPrecision(digits))
+    if (Object.is(Math.fround(short), v)) return number(short)
+  }
+  return number(v)
+}
+/** An operand that public operations take as a number: one value everywhere, beside a tensor. */
+function literalOperand(e: Eqn, i: number): string | null {
+  if (e.op !== 'map' || publicScalars[e.params.fn] === null) return null
+  const last = e.inputs.length - 1
+  // pow(x, 2) means another graph; a number alone, or as the condition, has no dtype to take.
+  if (e.params.fn === 'pow' || e.inputs.length < 2 || (e.params.fn === 'select' && i === 0)) return null
+  const values = e.inputs.map(uniformValue)
+  const other = e.params.fn === 'select' ? 3 - i : last - i
+  return values[i] === null || values[other] !== null ? null : decimal(values[i], e.inputs[i].dtype)
+}
 /** Parameters as an object literal. */
 const literal = (v: unknown): string => {
   if (typeof v === 'number') return number(v)
@@ -81,14 +101,22 @@ class Printer {
   ): string {
     const known = new Map<Eqn, readonly string[]>(params.map((p, i) => [p.eqn, [names[i]]]))
     const get = (t: Tensor): string => known.get(t.eqn)?.[t.output] ?? '?'
-    const lines = equations(outputs, params).map(e => {
-      const own = results(e).map((_, i) => `v${this.next}${e.types.length > 1 ? `_${i}` : ''}`)
-      this.next++
-      known.set(e, own)
-      const plain = e.types.length === 1 ? this.publicCall(e, e.inputs.map(get)) : null
-      const left = plain === null ? list(own) : own[0]
-      return `${indent}const ${left} = ${plain ?? this.primitiveCall(e, e.inputs.map(get), indent)}`
-    })
+    const eqns = equations(outputs, params)
+    // What occurs only as a number in another line needs none of its own.
+    const needed = new Set(outputs.map(t => t.eqn))
+    for (const e of [...eqns].reverse())
+      if (needed.has(e))
+        for (const [i, x] of e.inputs.entries()) if (literalOperand(e, i) === null) needed.add(x.eqn)
+    const lines = eqns
+      .filter(e => needed.has(e))
+      .map(e => {
+        const own = results(e).map((_, i) => `v${this.next}${e.types.length > 1 ? `_${i}` : ''}`)
+        this.next++
+        known.set(e, own)
+        const operands = e.inputs.map((x, i) => literalOperand(e, i) ?? get(x))
+        const plain = e.types.length === 1 ? this.publicCall(e, operands) : null
+        return `${indent}const ${plain === null ? list(own) : own[0]} = ${plain ?? this.primitiveCall(e, operands, indent)}`
+      })
     return [...lines, `${indent}return ${list(outputs.map(get))}`].join('\n')
   }
 
@@ -107,7 +135,7 @@ class Printer {
       }
       case 'const':
         return e.params.shape.length === 0
-          ? this.call('tensor', number(e.params.data[0]), `'${e.params.dtype}'`)
+          ? this.call('tensor', decimal(e.params.data[0], e.params.dtype), `'${e.params.dtype}'`)
           : null
       case 'reshape':
         return this.call('reshape', xs[0], list(e.params.shape))
@@ -186,16 +214,15 @@ export function printCheck(
   const printer = new Printer(rules)
   const names = range(args.length).map(i => `x${i}`)
   const body = printer.body(g.inputs, names, g.outputs, '  ')
-  const types = [...new Set(args.map(a => a.dtype))]
   const data = args.map(
-    a => `  array(${list(a.shape)}, '${a.dtype}', ${list(Array.from<number>(a.data).map(number))}),`,
+    a =>
+      `  array(${list(a.shape)}, '${a.dtype}', ${list(Array.from<number, string>(a.data, v => decimal(v, a.dtype)))}),`,
   )
   return [
-    `import { array, ${[...printer.imports].sort().join(', ')}${printer.imports.size ? ', ' : ''}type Tensor, unwrap } from 'cotangent'`,
+    `import { ${[...printer.imports, 'array', 'type Tensor', 'unwrap'].sort().join(', ')} } from 'cotangent'`,
     `import { openBackend } from 'cotangent/node'`,
     `import { ${['checkBackends', 'checkGrads', ...printer.testing].sort().join(', ')} } from 'cotangent/testing'`,
     '',
-    `// ${types.join(', ')} arguments`,
     `const args = [\n${data.join('\n')}\n]`,
     `const f = (${names.map(n => `${n}: Tensor`).join(', ')}) => {\n${body}\n}`,
     `const backend = await unwrap(openBackend('${backend}'))`,

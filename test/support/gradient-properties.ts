@@ -1,7 +1,16 @@
 /** Properties of derivatives, of batching and of the passes: on each primitive alone, and on programs of all. */
+import assert from 'node:assert/strict'
 import fc from 'fast-check'
+import { grad } from '../../src/autodiff/grad.ts'
+import { interpret } from '../../src/backend/cpu/reference.ts'
+import { optimise } from '../../src/backend/pipeline.ts'
+import type { NDArray } from '../../src/dsl/array.ts'
+import type { Tensor } from '../../src/dsl/tensor.ts'
+import { trace } from '../../src/dsl/trace.ts'
+import { verify } from '../../src/dsl/verify.ts'
+import { distance } from '../../src/testing/agreement.ts'
 import { checkGrads } from '../../src/testing/check-grads.ts'
-import { checkTransforms, checkVmap } from '../../src/testing/check-transforms.ts'
+import { checkVmap } from '../../src/testing/check-transforms.ts'
 import { CheckError } from '../../src/testing/numbers.ts'
 import {
   type Program,
@@ -14,6 +23,7 @@ import {
   type StepName,
 } from '../../src/testing/programs.ts'
 import { primSteps } from '../../src/testing/steps.ts'
+import { runPlan } from './plan-runner.ts'
 import { type Property, property } from './property.ts'
 
 const names = Object.keys(programSteps) as StepName[]
@@ -38,8 +48,27 @@ const batches = (p: Program): void => {
   const batch = { ...p, shapes: p.shapes.map(s => [2, ...s]) }
   checkVmap(runProgram(p), [programArguments(batch, 'f64')])
 }
+/** Against the reference interpreter, which knows calls, conditions and scans by itself. */
 const passes = (p: Program): void => {
-  checkTransforms(runProgram(p), [programArguments(p, 'f64')])
+  const args = programArguments(p, 'f64')
+  for (const f of [runProgram(p), (xs: readonly Tensor[]) => grad(programLoss(p))(xs)]) {
+    const g = trace(f as (...a: never[]) => unknown, [args]).graph
+    verify(g)
+    const want = interpret(g, args)
+    const agree = (what: string, got: readonly NDArray[]) => {
+      want.forEach((w, i) => {
+        assert.deepEqual([got[i].shape, got[i].dtype], [w.shape, w.dtype], `${what}: result ${i}`)
+        const d = distance(got[i], w)
+        // sums in another order: rounding of f64, grown by the program's few operations
+        assert.ok(d.absolute <= 1e-10 * d.scale, `${what}: result ${i} differs by ${d.absolute}`)
+      })
+    }
+    optimise(g, (pass, h) => {
+      verify(h)
+      agree(pass.name, interpret(h, args))
+    })
+    agree('the plan', runPlan(g, args))
+  }
 }
 
 const structural = (Object.keys(primSteps) as StepName[]).filter(n => n !== 'map')

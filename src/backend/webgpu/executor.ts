@@ -112,11 +112,16 @@ type Resource =
   | { readonly binding: number; readonly fixed: GPUBufferBinding }
   | { readonly binding: number; readonly kind: 'input' | 'output'; readonly index: number }
 
+/** Invocations that the device runs together. */
+const subgroupOf = ({ info }: Device): number => info.subgroups.min || (info.software ? 8 : 32)
+
 async function compilePlan(shared: Shared, plan: Plan): Promise<Program> {
   const { device } = shared
   checkLimits(plan, device.info.limits)
   const layouts = plan.steps.map(step => layoutOf(step, device.info.limits))
-  const shaders = plan.steps.map((step, i) => renderWGSL(step.kernel, step.schedule, layouts[i].slots))
+  const shaders = plan.steps.map((step, i) =>
+    renderWGSL(step.kernel, step.schedule, layouts[i].slots, subgroupOf(device)),
+  )
   const real = plan.steps.flatMap((step, i) =>
     shaders[i].workgroups[0] === 0 ? [] : [{ step, shader: shaders[i], spans: layouts[i].spans }],
   )

@@ -1,0 +1,25 @@
+/** What the times were measured on. In: nothing. Out: facts for the head of a table. */
+import { availableParallelism, cpus, loadavg, platform, release, totalmem } from 'node:os'
+
+/** A description of this machine and moment. */
+export interface Machine {
+  readonly cpu: string
+  readonly cores: number
+  readonly memoryGiB: number
+  readonly system: string
+  readonly node: string
+  readonly date: string
+  /** Processes that wanted to run in the minute before: above 0.5 others were using the machine. */
+  readonly load: number
+}
+
+/** @example describeMachine().cores */
+export const describeMachine = (): Machine => ({
+  cpu: cpus()[0]?.model ?? 'unknown',
+  cores: availableParallelism(),
+  memoryGiB: Math.round(totalmem() / 2 ** 30),
+  system: `${platform()} ${release().split('-')[0]} ${process.arch}`,
+  node: process.version,
+  date: new Date().toISOString().slice(0, 16).replace('T', ' '),
+  load: Math.round(loadavg()[0] * 10) / 10,
+})

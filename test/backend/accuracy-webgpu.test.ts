@@ -1,0 +1,13 @@
+/** The mathematics of the WebGPU backend in f32, against f64. */
+import { after, test } from 'node:test'
+import { closeAll, webgpu } from '../support/backends.ts'
+import { elementwiseAccuracy, keepsNaN, masksHold, softmaxAccuracy } from './accuracy.ts'
+
+after(closeAll)
+
+test('elementwise functions are within 4 ULP over the bit patterns and exact at special points', async t =>
+  elementwiseAccuracy(t, await webgpu(t)))
+test('softmax, its logarithm and logsumexp are within 4 ULP in short rows, or 4 units of 1', async t =>
+  softmaxAccuracy(t, await webgpu(t)))
+test('NaN propagates', async t => keepsNaN(t, await webgpu(t)))
+test('infinities and NaN do not come through masks', async t => masksHold(t, await webgpu(t)))

@@ -6,10 +6,11 @@ import { cpuBackend } from './backend/cpu/executor.ts'
 import { referenceBackend } from './backend/cpu/reference-backend.ts'
 import { cores, startThreads } from './backend/cpu/threads.ts'
 import { planGraph } from './backend/pipeline.ts'
-import { chooseSchedule, cpuTarget, webgpuTarget } from './backend/schedule.ts'
+import { chooseSchedule, cpuTarget } from './backend/schedule.ts'
 import type { AdapterOptions } from './backend/webgpu/dawn.ts'
 import { openDevice } from './backend/webgpu/device.ts'
 import { type WebGPUOptions, webgpuBackend } from './backend/webgpu/executor.ts'
+import { webgpuScheduler } from './backend/webgpu/tune.ts'
 import type { DeviceError } from './dsl/errors.ts'
 
 /** The backends, by name; `auto` is a real GPU where there is one, else the CPU. */
@@ -59,7 +60,5 @@ const openCPU = (threads = cores()): Backend =>
 const openWebGPU = (options: AdapterOptions & WebGPUOptions): TE.TaskEither<DeviceError, Backend> =>
   pipe(
     openDevice(options),
-    TE.map(device =>
-      webgpuBackend(device, g => planGraph(g, k => chooseSchedule(k, webgpuTarget(device.info))), options),
-    ),
+    TE.map(device => webgpuBackend(device, g => planGraph(g, webgpuScheduler(device.info)), options)),
   )

@@ -100,12 +100,14 @@ const ask = (worker: Worker, job: Job): Promise<Outcome> =>
     const start = performance.now()
     const end = (o: Outcome): void => {
       clearTimeout(timer)
-      worker.removeAllListeners()
+      worker.off('message', end)
+      worker.off('error', broken)
       resolve(o)
     }
     const lost = (why: string) => end({ id: job.id, by: 'time', why, ms: performance.now() - start })
+    const broken = (e: unknown) => lost(e instanceof Error ? e.message : String(e))
     const timer = setTimeout(() => lost(`no answer in ${patience / 1000} s`), patience)
-    worker.once('message', end)
-    worker.once('error', e => lost(e instanceof Error ? e.message : String(e)))
+    worker.on('message', end)
+    worker.on('error', broken)
     worker.postMessage(job)
   })

@@ -3,7 +3,7 @@
  * them, in topological order. Passes and derivatives are functions from graph to graph.
  */
 import { CompileError } from './errors.ts'
-import { bind, type Eqn, type Tensor } from './tensor.ts'
+import { atScope, bind, type Eqn, type Tensor } from './tensor.ts'
 
 /** A function of `inputs`. `eqns` holds every equation that `outputs` need, operands first. */
 export interface Graph {
@@ -52,15 +52,16 @@ export function rewrite(
   const get = (t: Tensor): Tensor => map.get(t.eqn)?.[t.output] ?? t
   for (const e of g.eqns) {
     const inputs = e.inputs.map(get)
-    const changed = change(e, inputs)
+    const changed = atScope(e.scope, () => change(e, inputs))
     if (changed !== null) map.set(e, changed)
     else if (inputs.some((t, i) => t !== e.inputs[i])) map.set(e, rebind(e, inputs))
   }
   return makeGraph(g.inputs, g.outputs.map(get))
 }
 
-/** The same primitive on other operands. */
-export const rebind = (e: Eqn, inputs: readonly Tensor[]): readonly Tensor[] => bind(e.op, e.params, inputs)
+/** The same primitive on other operands, at the same place of the user's function. */
+export const rebind = (e: Eqn, inputs: readonly Tensor[]): readonly Tensor[] =>
+  atScope(e.scope, () => bind(e.op, e.params, inputs))
 
 /** The results with some tensors replaced: the equations between are copied onto the new ones. */
 export function substitute(

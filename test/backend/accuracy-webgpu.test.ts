@@ -1,7 +1,8 @@
 /** The mathematics of the WebGPU backend in f32, against f64. */
 import { after, test } from 'node:test'
 import { closeAll, webgpu } from '../support/backends.ts'
-import { elementwiseAccuracy, keepsNaN, masksHold, softmaxAccuracy } from './accuracy.ts'
+import { elementwiseAccuracy, softmaxAccuracy } from './accuracy.ts'
+import { keepsNaN, masksHold } from './special-values.ts'
 
 after(closeAll)
 

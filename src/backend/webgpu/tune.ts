@@ -1,0 +1,233 @@
+/**
+ * Kernel -> Schedule for a WebGPU adapter. In: what is known of the adapter. Out: a chooser, which takes the
+ * schedule of the least estimated cost per point among tiles, vectors and unrolled reductions. Deterministic, and
+ * never a matter of correctness.
+ *
+ * Note [Adapters]. The weights were fitted to measured kernels. On software drivers an invocation is a lane of a
+ * core's vector unit: a load that neighbouring positions share, or that lies beside another, is what saves time,
+ * workgroup memory is not; large unrolled tiles cost compile time, on SwiftShader above all. A GPU needs many
+ * invocations to hide its memory behind.
+ */
+import { type Affine, coefficient } from '../affine.ts'
+import { axesOf, axesOfGuard, dependencies } from '../depend.ts'
+import { type Instr, instructions, type Kernel, type Schedule } from '../kernel.ts'
+import type { AdapterInfo } from './dawn.ts'
+import { LANES, quadBindings, type Slot, type Tile, tilesOf } from './tiles.ts'
+
+/** What the choice depends on. Costs are in multiply-and-adds. */
+export interface Profile {
+  /** Results that one invocation may keep in registers. */
+  readonly results: number
+  /** Statements that unrolling may make: compile time. */
+  readonly statements: number
+  /** Invocations below which the device is not busy. */
+  readonly busy: number
+  /** A load of one element, of one beside another, of one in an aligned vector. */
+  readonly load: { readonly single: number; readonly beside: number; readonly quad: number }
+  /** What an invocation costs beside its points. */
+  readonly invocation: number
+}
+
+/** Mesa's lavapipe: 8 lanes on each core, compiles 500 statements in 50 ms. */
+const lavapipe: Profile = {
+  results: 128,
+  statements: 600,
+  busy: 128,
+  load: { single: 5, beside: 1.5, quad: 0.5 },
+  invocation: 12,
+}
+/** SwiftShader: 4 lanes, compiles 64 multiply-and-adds in 200 ms. */
+const swiftshader: Profile = { ...lavapipe, results: 16, statements: 200, busy: 64 }
+const gpu: Profile = {
+  results: 64,
+  statements: 400,
+  busy: 8192,
+  load: { single: 3, beside: 2, quad: 0.75 },
+  invocation: 8,
+}
+
+/** The profile of an adapter. Unknown software adapters compile slowly. */
+export const profileOf = ({ software, name }: Pick<AdapterInfo, 'software' | 'name'>): Profile =>
+  software ? (/llvmpipe|lavapipe/.test(name) ? lavapipe : swiftshader) : gpu
+
+/**
+ * The scheduler of an adapter.
+ * @example planGraph(graph, webgpuScheduler(device.info))
+ */
+export const webgpuScheduler =
+  (info: Pick<AdapterInfo, 'software' | 'name'>) =>
+  (kernel: Kernel): Schedule =>
+    tune(kernel, profileOf(info))
+
+/** The schedule of the least estimated cost. */
+export function tune(kernel: Kernel, profile: Profile): Schedule {
+  const facts = look(kernel)
+  let best: Schedule = { vector: null, tiles: [] }
+  // so little work is done before a larger shader is compiled
+  if (facts.points * facts.inner.length < SMALL) return best
+  let least = Infinity
+  for (const s of candidates(facts, profile)) {
+    const c = cost(facts, s, profile)
+    if (c < least * 0.99) {
+      least = c
+      best = s
+    }
+  }
+  return best
+}
+
+/** Points times instructions below which nothing is tiled. */
+const SMALL = 8192
+/** Bodies longer than this are not tiled with several axes: they have enough to do. */
+const SHORT = 24
+
+interface Facts {
+  readonly kernel: Kernel
+  /** The buffers accessed in vectors along an axis: the same for every tile of it. */
+  readonly quads: (vector: number | null, tiles: readonly Tile[]) => ReadonlySet<number>
+  readonly all: readonly Instr[]
+  readonly masks: readonly number[]
+  /** The instructions inside the reduce loops (of a map: all). */
+  readonly inner: readonly number[]
+  readonly reduce: number
+  readonly reduceSize: number
+  /** The innermost reduce axis, or -1. */
+  readonly last: number
+  readonly points: number
+}
+
+function look(kernel: Kernel): Facts {
+  const all = instructions(kernel)
+  const masks = dependencies(kernel)
+  let [reduce, reduceSize, points] = [0, 1, 1]
+  for (const [i, { kind, extent }] of kernel.axes.entries()) {
+    points *= extent
+    if (kind === 'parallel' || extent <= 1) continue
+    reduce |= 1 << i
+    reduceSize *= extent
+  }
+  const slots = kernel.buffers.map((_, binding): Slot => ({ binding, readWrite: true, offset: 0 }))
+  const known = new Map<number | null, ReadonlySet<number>>([[null, new Set()]])
+  const quads: Facts['quads'] = (vector, tiles) => {
+    const found = known.get(vector) ?? quadBindings(kernel, slots, tiles)
+    known.set(vector, found)
+    return found
+  }
+  return {
+    kernel,
+    quads,
+    all,
+    masks,
+    inner: all.flatMap((_, i) => (reduce === 0 || masks[i] & reduce ? [i] : [])),
+    reduce,
+    reduceSize,
+    last: kernel.axes.findLastIndex(a => a.kind === 'reduce' && a.extent > 1),
+    points,
+  }
+}
+
+function* candidates(f: Facts, p: Profile): Generator<Schedule> {
+  const { axes, accumulators, stores } = f.kernel
+  yield { vector: null, tiles: [] }
+  const accesses = [...f.all.flatMap(x => (x.k === 'load' ? [x.index] : [])), ...stores.map(s => s.index)]
+  const vectors = axes.flatMap(({ extent, kind }, i) =>
+    extent >= LANES &&
+    (kind === 'parallel' || i === f.last) &&
+    accesses.some(a => Math.abs(coefficient(a, i) ?? 0) === 1)
+      ? [i]
+      : [],
+  )
+  const folds = f.reduce !== 0 && accumulators.length > 0
+  const tiled = folds && f.inner.length <= SHORT
+  const loads = f.inner.filter(id => f.all[id].k === 'load')
+  // an axis is worth a tile where a load inside does not depend on it
+  const shared = axes.flatMap(({ kind, extent }, i) =>
+    kind === 'parallel' && extent > 1 && loads.some(id => !(f.masks[id] & (1 << i))) ? [i] : [],
+  )
+  for (const vector of [null, ...vectors])
+    for (const t of vector === null ? [1] : [1, 2, 4]) {
+      const own = vector === null || t === 1 ? [] : [{ axis: vector, size: t }]
+      if (vector !== null && t * LANES > axes[vector].extent) continue
+      yield { vector, tiles: own }
+      if (!tiled || (vector !== null && axes[vector].kind === 'reduce')) continue
+      const width = vector === null ? 1 : t * LANES
+      const others = shared.filter(a => a !== vector)
+      for (const [n, a] of others.entries())
+        for (const x of SIZES) {
+          if (x > axes[a].extent || x * width > p.results) continue
+          yield { vector, tiles: [...own, { axis: a, size: x }] }
+          for (const b of others.slice(n + 1))
+            for (const y of SIZES)
+              if (y <= axes[b].extent && x * y * width <= p.results)
+                yield { vector, tiles: [...own, { axis: a, size: x }, { axis: b, size: y }] }
+        }
+    }
+}
+
+const SIZES = [2, 3, 4, 8, 16]
+
+/** Multiply-and-adds a point, about; infinite where the schedule is not allowed. */
+function cost(f: Facts, s: Schedule, p: Profile): number {
+  const { kernel, masks } = f
+  const tiles = tilesOf(kernel, s)
+  const quads = f.quads(s.vector, tiles)
+  const copies = (mask: number) => tiles.reduce((n, t) => (mask & (1 << t.axis) ? n * t.size : n), 1)
+  const parallel = tiles.filter(t => kernel.axes[t.axis].kind === 'parallel')
+  const results = parallel.reduce((n, t) => n * t.size, 1)
+  const steps = copies(f.reduce)
+  const positions = results * steps
+  const accumulators = f.reduce === 0 ? 0 : Math.max(1, kernel.accumulators.length)
+  if (results * Math.max(1, accumulators) > p.results) return Infinity
+
+  const access = (buffer: number, index: Affine, mask: number): number => {
+    if (quads.has(buffer)) return p.load.quad
+    const run = tiles.some(
+      t => t.together && mask & (1 << t.axis) && Math.abs(coefficient(index, t.axis) ?? 0) === 1,
+    )
+    return run ? p.load.beside : p.load.single
+  }
+  let [inside, outside, statements] = [0, 0, positions * accumulators]
+  for (const [id, x] of f.all.entries()) {
+    const n = copies(masks[id])
+    const weight = x.k === 'load' ? access(x.buffer, x.index, masks[id]) + 2 * x.guard.length : ofInstr(f, x)
+    const c = n * (weight + (x.k === 'load' || x.k === 'index' ? quotients(x.index) : 0))
+    if (f.reduce !== 0 && !(masks[id] & f.reduce)) outside += c
+    else inside += c
+    statements += x.k === 'lit' ? 0 : n
+  }
+  inside += positions * kernel.accumulators.reduce((n, a) => n + (a.how.startsWith('arg') ? 4 : 1), 0)
+  for (const st of kernel.stores) {
+    const mask = axesOf(st.index, id => masks[id]) | axesOfGuard(st.guard, id => masks[id])
+    const c = results * access(st.buffer, st.index, mask)
+    if (st.mode === 'add') inside += c * steps
+    else outside += c
+  }
+  if (positions > 1 && statements > p.statements) return Infinity
+  // long rows of results need more registers than there are for what they share
+  const row = tiles.length === 0 ? 1 : (parallel.at(-1)?.size ?? 1)
+  const crowded = parallel.length > 1 && row > 8 ? 0.4 * positions : 0
+  const nested = results > 64 && kernel.axes[f.last].extent < 8 ? 0.4 * positions : 0
+  const groups = kernel.axes.reduce(
+    (n, a, i) => (a.kind === 'reduce' ? n : n * groupsOf(tiles, i, a.extent)),
+    1,
+  )
+  const waste = (groups * results * f.reduceSize) / f.points
+  const idle = Math.max(1, p.busy / groups)
+  const perStep = (inside + crowded + nested + 2) / positions
+  const perResult = (outside + p.invocation) / (results * f.reduceSize)
+  return (perStep + perResult) * waste * idle
+}
+
+const groupsOf = (tiles: readonly Tile[], axis: number, extent: number): number =>
+  tiles.find(t => t.axis === axis)?.groups ?? extent
+
+function ofInstr(f: Facts, x: Instr): number {
+  if (x.k !== 'scalar') return x.k === 'inside' ? x.guard.length : 0
+  const integer = f.all[x.args[0]]?.dtype !== 'f32'
+  if (x.fn === 'rem' || (x.fn === 'div' && integer)) return 15
+  return x.fn === 'div' || x.fn === 'sqrt' ? 3 : x.fn === 'mul' && f.kernel.accumulators.length > 0 ? 0 : 1
+}
+
+/** Quotients and remainders cost. */
+const quotients = (a: Affine): number =>
+  a.terms.reduce((n, { atom }) => (atom.k === 'div' || atom.k === 'mod' ? n + 3 + quotients(atom.of) : n), 0)

@@ -95,10 +95,14 @@ async function main(options: Options): Promise<void> {
   const stop = () => {
     for (const { child } of entrants) child.stop()
   }
-  process.once('SIGINT', () => {
-    stop()
-    process.exit(130)
-  })
+  for (const [signal, code] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)
+    process.once(signal, () => {
+      stop()
+      process.exit(code)
+    })
   const done: Result[] = []
   const runOf = (): Run => ({
     machine,

@@ -71,7 +71,7 @@ export function cnnStep(): Workload {
     state: types.length,
     // forward, and two as large backward, but for the image's gradient
     flop: 1.5e9,
-    tolerance: 2e-4,
+    tolerance: 1e-4,
     compute: (...all) => {
       const running = all.slice(11, 17)
       const lossOf = (p: readonly ct.Tensor[]) => {
@@ -151,7 +151,7 @@ export function pspnetStep(
     kind: 'run',
     inputs,
     state: types.length,
-    tolerance: 2e-2,
+    tolerance: 1e-3,
     compute: (...all) => {
       // the lists are the leaves of these trees, in order
       const tree = <T>(like: T, from: number) => fillTree(like, isType, all.slice(from)) as never

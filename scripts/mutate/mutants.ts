@@ -50,7 +50,7 @@ const children = (n: AnyNode): [string, AnyNode][] =>
 const isOutside = (n: AnyNode): boolean =>
   n.type === 'ThrowStatement' ||
   n.type === 'ImportDeclaration' ||
-  n.type === 'ExportNamedDeclaration' && n.declaration === null
+  (n.type === 'ExportNamedDeclaration' && n.declaration === null)
 
 /** The name that a node gives to what is below it. */
 function nameOf(n: AnyNode): string | null {
@@ -108,7 +108,12 @@ const enough = 24
  */
 export function mutantsOf(targets: readonly Target[], source: string, first: number): Schema {
   const [{ file }] = targets
-  const { code, map } = transformSync(source, { loader: 'ts', sourcemap: true, sourcefile: file, target: 'node20' })
+  const { code, map } = transformSync(source, {
+    loader: 'ts',
+    sourcemap: true,
+    sourcefile: file,
+    target: 'node20',
+  })
   const program = parse(code, { ecmaVersion: 'latest', sourceType: 'module' })
   const lineAt = linesOf(code, map)
   const text = (n: AnyNode): string => code.slice(n.start, n.end)
@@ -144,7 +149,13 @@ export function mutantsOf(targets: readonly Target[], source: string, first: num
       }
     if (variants.length > 0) sites.push({ start: n.start, end: n.end, variants })
   }
-  const visit = (n: AnyNode, key: string, ancestors: readonly AnyNode[], path: string, inChain: boolean): void => {
+  const visit = (
+    n: AnyNode,
+    key: string,
+    ancestors: readonly AnyNode[],
+    path: string,
+    inChain: boolean,
+  ): void => {
     if (isOutside(n)) return
     const parent = ancestors[ancestors.length - 1] ?? null
     const name = nameOf(n)
@@ -164,7 +175,11 @@ export function mutantsOf(targets: readonly Target[], source: string, first: num
 }
 
 /** The text with every site as a choice. */
-function schemaOf(code: string, sites: readonly Site[], loops: readonly (readonly [number, number])[]): string {
+function schemaOf(
+  code: string,
+  sites: readonly Site[],
+  loops: readonly (readonly [number, number])[],
+): string {
   const inserted = new Map<number, string>()
   const insert = (at: number, what: string) => inserted.set(at, (inserted.get(at) ?? '') + what)
   for (const [start, end] of loops) {

@@ -101,7 +101,8 @@ export const operators: readonly Operator[] = [
     mutate: (n, text) => {
       if (n.type === 'UnaryExpression' && n.operator === '-') return [text(n.argument)]
       const f = builder(n)
-      if (f && f[0] !== 'ix' && ['add', 'sub', 'mul', 'div'].includes(f[1])) return [`${f[0]}.neg(${text(n)})`]
+      if (f && f[0] !== 'ix' && ['add', 'sub', 'mul', 'div'].includes(f[1]))
+        return [`${f[0]}.neg(${text(n)})`]
       if (n.type === 'CallExpression' && text(n.callee) === 'lit') {
         const [value, ...rest] = n.arguments
         return [`lit(${[`-(${text(value)})`, ...rest.map(text)].join(', ')})`]
@@ -184,9 +185,7 @@ export const operators: readonly Operator[] = [
       }
       if (n.type === 'UnaryExpression' && n.operator === '!') return [text(n.argument)]
       const m = method(n)
-      return m && m[1] in methods
-        ? [`${text(m[0])}.${methods[m[1]]}(${argsOf(n).map(text).join(', ')})`]
-        : []
+      return m && m[1] in methods ? [`${text(m[0])}.${methods[m[1]]}(${argsOf(n).map(text).join(', ')})`] : []
     },
   },
   {
@@ -206,7 +205,8 @@ export const operators: readonly Operator[] = [
     name: 'statement',
     why: 'a statement left out',
     mutate: (n, _, parent) =>
-      parent?.type === 'ExpressionStatement' && (n.type === 'CallExpression' || n.type === 'AssignmentExpression')
+      parent?.type === 'ExpressionStatement' &&
+      (n.type === 'CallExpression' || n.type === 'AssignmentExpression')
         ? ['void 0']
         : [],
   },

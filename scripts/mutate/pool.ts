@@ -9,7 +9,7 @@ import { root } from './bundle.ts'
 import type { Job, Outcome, Survey, WorkerData } from './worker.ts'
 
 /** How long a mutant may take before it counts as endless, in ms. */
-const patience = 20_000
+const patience = 15_000
 
 const workerCode = (): string =>
   buildSync({

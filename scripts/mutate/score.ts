@@ -114,7 +114,9 @@ export function summary({ fates, stale }: MutationResult): string {
   const lost = fates.filter(f => f.by === null && f.equivalent === null)
   return [
     ...lost.flatMap(({ mutant: m }) => [`${m.file}:${m.line} ${m.operator}, in ${m.path}`, `    ${m.code}`]),
-    ...stale.map(e => `listed as equivalent, but it is caught or does not exist: ${e.file} ${e.path}\n    ${e.code}`),
+    ...stale.map(
+      e => `listed as equivalent, but it is caught or does not exist: ${e.file} ${e.path}\n    ${e.code}`,
+    ),
     '',
     ...parts.map(p =>
       row(

@@ -113,7 +113,7 @@ function run({ id, checks }: Job): Outcome {
   for (const effort of ['quick', 'thorough'] as const)
     for (const { index, ticks: usual } of checks) {
       ticks = 0
-      maxTicks = 1000 + 20 * usual
+      maxTicks = 200 + 4 * usual
       const check = suite[index]
       if (effort === 'thorough' && check.thorough === check.quick) continue
       try {

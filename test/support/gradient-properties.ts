@@ -78,7 +78,9 @@ export const gradientProperties: readonly Property[] = [
     property(`${op}: reverse mode, forward mode and differences agree, to the second order`, [20, 40], n =>
       onPrograms({ ...only(op), ties: false }, n, gradients),
     ),
-    property(`${op}: vmap is the function example by example`, [15, 30], n => onPrograms(only(op), n, batches)),
+    property(`${op}: vmap is the function example by example`, [15, 30], n =>
+      onPrograms(only(op), n, batches),
+    ),
     property(`${op}: every pass gives a valid graph with the same values`, [15, 30], n =>
       onPrograms(only(op), n, passes),
     ),

@@ -21,10 +21,16 @@ import type { Device } from './device.ts'
 import { bytesOf, checkLimits, label, layoutOf, type Span, webgpuDTypes } from './layout.ts'
 import { makePool, type Pool, type PooledBuffer } from './pool.ts'
 import { renderWGSL } from './render.ts'
+import { type KernelTime, makeTimer, type Timer, timesOf } from './timing.ts'
 
 export interface WebGPUOptions {
   /** Fills the arena and every result with NaN before each run: what is read unwritten shows. For tests. */
   readonly poison?: boolean
+  /**
+   * Is called after every run with the time of each kernel, by the device's clock. Each kernel then is a compute
+   * pass of its own and every run waits for its end. Needs the feature `timestamp-query`.
+   */
+  readonly profile?: (times: readonly KernelTime[]) => void
   /** Splits long plans, for drivers that kill what runs too long. Default: no limit. */
   readonly maxDispatchesPerSubmit?: number
 }
@@ -103,6 +109,8 @@ interface Executable {
   readonly outputs: readonly TensorType[]
   readonly steps: readonly Step[]
   readonly poison: () => void
+  /** The timer, and what is done with the times after a run. */
+  readonly profile: { readonly timer: Timer; readonly report: () => Promise<void> } | null
   /** Whether a run passed WebGPU's validation. */
   proven: boolean
 }
@@ -150,9 +158,21 @@ async function compilePlan(shared: Shared, plan: Plan): Promise<Program> {
   const poison = () => {
     if (shared.options.poison) fillWithNaN(device, arena, arena.size)
   }
+  const profile = async (record: NonNullable<WebGPUOptions['profile']>) => {
+    const timer = await makeTimer(device, real.length)
+    const dispatches = real.map(r => r.step)
+    return { timer, report: async () => record(timesOf(dispatches, await timer.read())) }
+  }
   const { inputs, outputs, arenaBytes } = plan
   const stats = { kernels: plan.steps.length, arenaBytes }
-  const program: Executable = { inputs, outputs, steps, poison, proven: false }
+  const program: Executable = {
+    inputs,
+    outputs,
+    steps,
+    poison,
+    profile: shared.options.profile ? await profile(shared.options.profile) : null,
+    proven: false,
+  }
   return {
     stats,
     run: (args, donate) => runPlan(shared, program, args, donate),
@@ -199,11 +219,12 @@ async function runPlan(
       program.poison()
       for (const b of outputs) fillWithNaN(device, b.gpu, b.bytes)
     }
-    const go = () => submit(device, steps, { input: inputs, output: outputs }, options.maxDispatchesPerSubmit)
+    const go = () => submit(device, program, inputs, outputs, options.maxDispatchesPerSubmit)
     // Validation fails in the first run or never; asking costs a wait.
     if (program.proven) go()
     else await device.guard('run', go)
     program.proven = true
+    await program.profile?.report()
     giveWhenRead(pool, spent)
     fresh.length = 0
     spent.clear()

@@ -4,7 +4,9 @@
  */
 
 // 3. Derivatives
+export { checkpoint } from './autodiff/checkpoint.ts'
 export { custom, grad, jvp, valueAndGrad, valueAuxAndGrad, vjp } from './autodiff/grad.ts'
+export { vmap } from './autodiff/vmap.ts'
 // 4. Backends
 export type { Argument, Backend, Program, Resident } from './backend/backend.ts'
 export {
@@ -19,6 +21,8 @@ export {
   unwrap,
 } from './backend/compile.ts'
 export { evaluate, referenceBackend } from './backend/cpu/reference-backend.ts'
+/** `debug.nans(f)` names the first operation that makes a NaN or an infinity. */
+export * as debug from './backend/debug.ts'
 // 1. Tensors and tracing
 export { array, type NDArray } from './dsl/array.ts'
 export { stopGradient } from './dsl/build.ts'
@@ -34,9 +38,10 @@ export {
   UsageError,
 } from './dsl/errors.ts'
 export type { Graph } from './dsl/graph.ts'
-
 // 2. Operations
 export * from './dsl/ops/activation.ts'
+/** Control flow: loops with a carry, and one of two functions. */
+export { cond, scan } from './dsl/ops/control.ts'
 export * from './dsl/ops/conv.ts'
 export * from './dsl/ops/elementwise.ts'
 // The same name in ops/loss.ts: one axis each, 0 and 1 by default.

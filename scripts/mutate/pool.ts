@@ -8,8 +8,8 @@ import { buildSync } from 'esbuild'
 import { root } from './bundle.ts'
 import type { Job, Outcome, Survey, WorkerData } from './worker.ts'
 
-/** How long a mutant may take before it counts as endless, in ms. */
-const patience = 15_000
+/** How long one check may take before its mutant counts as endless, in ms. */
+const patience = 45_000
 
 const workerCode = (): string =>
   buildSync({
@@ -100,14 +100,20 @@ const ask = (worker: Worker, job: Job): Promise<Outcome> =>
     const start = performance.now()
     const end = (o: Outcome): void => {
       clearTimeout(timer)
-      worker.off('message', end)
+      worker.off('message', hear)
       worker.off('error', broken)
       resolve(o)
     }
     const lost = (why: string) => end({ id: job.id, by: 'time', why, ms: performance.now() - start })
     const broken = (e: unknown) => lost(e instanceof Error ? e.message : String(e))
-    const timer = setTimeout(() => lost(`no answer in ${patience / 1000} s`), patience)
-    worker.on('message', end)
+    const wait = () => setTimeout(() => lost(`no answer in ${patience / 1000} s`), patience)
+    let timer = wait()
+    const hear = (message: Outcome | 'alive'): void => {
+      if (message !== 'alive') return end(message)
+      clearTimeout(timer)
+      timer = wait()
+    }
+    worker.on('message', hear)
     worker.on('error', broken)
     worker.postMessage(job)
   })

@@ -75,23 +75,23 @@ const structural = (Object.keys(primSteps) as StepName[]).filter(n => n !== 'map
 
 export const gradientProperties: readonly Property[] = [
   ...structural.flatMap(op => [
-    property(`${op}: reverse mode, forward mode and differences agree, to the second order`, [20, 40], n =>
+    property(`${op}: reverse mode, forward mode and differences agree, to the second order`, [10, 40], n =>
       onPrograms({ ...only(op), ties: false }, n, gradients),
     ),
-    property(`${op}: vmap is the function example by example`, [15, 30], n =>
+    property(`${op}: vmap is the function example by example`, [8, 30], n =>
       onPrograms(only(op), n, batches),
     ),
-    property(`${op}: every pass gives a valid graph with the same values`, [15, 30], n =>
+    property(`${op}: every pass gives a valid graph with the same values`, [8, 30], n =>
       onPrograms(only(op), n, passes),
     ),
   ]),
-  property('derivatives agree on random programs', [30, 60], n =>
+  property('derivatives agree on random programs', [20, 60], n =>
     onPrograms({ length: 4, ties: false }, n, gradients),
   ),
-  property('vmap of a random program is the program example by example', [30, 60], n =>
+  property('vmap of a random program is the program example by example', [20, 60], n =>
     onPrograms({ length: 4, empty: false }, n, batches),
   ),
-  property('every pass gives a valid graph with the same values, on random programs', [30, 60], n =>
+  property('every pass gives a valid graph with the same values, on random programs', [20, 60], n =>
     onPrograms({ length: 4 }, n, passes),
   ),
 ]

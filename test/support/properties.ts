@@ -1,5 +1,6 @@
 /** The properties that the tests run, and that mutation tests must see fail. */
 import { gradientProperties } from './gradient-properties.ts'
 import type { Property } from './property.ts'
+import { shapeProperties } from './shape-properties.ts'
 
-export const properties: readonly Property[] = [...gradientProperties]
+export const properties: readonly Property[] = [...shapeProperties, ...gradientProperties]

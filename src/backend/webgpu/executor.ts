@@ -18,6 +18,7 @@ import type { Plan } from '../plan.ts'
 import { BUFFER_USAGE } from './buffers.ts'
 import { describe } from './dawn.ts'
 import type { Device } from './device.ts'
+import { makeStep, type Resource, type Step, submit } from './encode.ts'
 import { bytesOf, checkLimits, label, layoutOf, type Span, webgpuDTypes } from './layout.ts'
 import { makePool, type Pool, type PooledBuffer } from './pool.ts'
 import { renderWGSL } from './render.ts'
@@ -35,8 +36,6 @@ export interface WebGPUOptions {
   readonly maxDispatchesPerSubmit?: number
 }
 
-/** Bind groups kept per dispatch whose arguments or results vary. */
-const GROUPS_KEPT = 8
 /** Runs that may be submitted without a wait: back-pressure for loops that never read. */
 const RUNS_AHEAD = 32
 
@@ -95,14 +94,6 @@ const giveWhenRead = (pool: Pool, buffers: Iterable<PooledBuffer>): void => {
 
 // ---- compile -------------------------------------------------------------------------------------------
 
-/** A dispatch, ready to be encoded. */
-interface Step {
-  readonly pipeline: GPUComputePipeline
-  readonly workgroups: readonly [number, number, number]
-  readonly resources: readonly Resource[]
-  readonly groups: Map<string, GPUBindGroup>
-}
-
 /** A compiled plan: what is left of it when its constants are on the device. */
 interface Executable {
   readonly inputs: readonly TensorType[]
@@ -114,11 +105,6 @@ interface Executable {
   /** Whether a run passed WebGPU's validation. */
   proven: boolean
 }
-
-/** A binding: a range of a fixed buffer, or a whole argument or result. */
-type Resource =
-  | { readonly binding: number; readonly fixed: GPUBufferBinding }
-  | { readonly binding: number; readonly kind: 'input' | 'output'; readonly index: number }
 
 /** Invocations that the device runs together. */
 const subgroupOf = ({ info }: Device): number => info.subgroups.min || (info.software ? 8 : 32)
@@ -153,7 +139,7 @@ async function compilePlan(shared: Shared, plan: Plan): Promise<Program> {
   const steps = real.map(({ shader, spans }, i): Step => {
     const resources = shader.bindings.map(binding => resourceOf(spans[binding], binding))
     if (shader.zeroBinding !== null) resources.push({ binding: shader.zeroBinding, fixed: { buffer: zero } })
-    return { pipeline: pipelines[i], workgroups: shader.workgroups, resources, groups: new Map() }
+    return makeStep(pipelines[i], shader.workgroups, resources)
   })
   const poison = () => {
     if (shared.options.poison) fillWithNaN(device, arena, arena.size)
@@ -219,7 +205,9 @@ async function runPlan(
       program.poison()
       for (const b of outputs) fillWithNaN(device, b.gpu, b.bytes)
     }
-    const go = () => submit(device, program, inputs, outputs, options.maxDispatchesPerSubmit)
+    const buffers = { input: inputs, output: outputs }
+    const most = options.maxDispatchesPerSubmit ?? Infinity
+    const go = () => submit(device, steps, buffers, most, program.profile?.timer ?? null)
     // Validation fails in the first run or never; asking costs a wait.
     if (program.proven) go()
     else await device.guard('run', go)
@@ -237,45 +225,6 @@ async function runPlan(
     giveWhenRead(pool, new Set([...fresh, ...spent]))
     throw e
   }
-}
-
-/** Encodes and submits all steps. */
-function submit(
-  device: Device,
-  steps: readonly Step[],
-  buffers: { readonly input: readonly PooledBuffer[]; readonly output: readonly PooledBuffer[] },
-  most = Infinity,
-): void {
-  for (let from = 0; from < steps.length; from += most) {
-    const encoder = device.gpu.createCommandEncoder()
-    const pass = encoder.beginComputePass()
-    for (const step of steps.slice(from, from + most)) {
-      pass.setPipeline(step.pipeline)
-      pass.setBindGroup(0, groupOf(device, step, buffers))
-      pass.dispatchWorkgroups(...step.workgroups)
-    }
-    pass.end()
-    device.queue.submit([encoder.finish()])
-  }
-}
-
-/** The bind group of a step for these arguments and results: made, or found. */
-function groupOf(device: Device, step: Step, buffers: Parameters<typeof submit>[2]): GPUBindGroup {
-  let key = ''
-  for (const r of step.resources) if ('kind' in r) key += `${buffers[r.kind][r.index].id},`
-  const known = step.groups.get(key)
-  if (known !== undefined) return known
-  const group = device.gpu.createBindGroup({
-    layout: step.pipeline.getBindGroupLayout(0),
-    entries: step.resources.map(r => ({
-      binding: r.binding,
-      resource: 'fixed' in r ? r.fixed : { buffer: buffers[r.kind][r.index].gpu },
-    })),
-  })
-  const [oldest] = step.groups.keys()
-  if (step.groups.size >= GROUPS_KEPT) step.groups.delete(oldest)
-  step.groups.set(key, group)
-  return group
 }
 
 /** Who holds an argument's buffer; null for host data. */

@@ -144,6 +144,15 @@ function* candidates(f: Facts, p: Profile): Generator<Schedule> {
   const shared = axes.flatMap(({ kind, extent }, i) =>
     kind === 'parallel' && extent > 1 && loads.some(id => !(f.masks[id] & (1 << i))) ? [i] : [],
   )
+  // small windows without a loop
+  const small = f.reduceSize > 1 && f.reduceSize <= WINDOW
+  const whole = axes.flatMap(({ kind, extent }, axis) =>
+    small && kind === 'reduce' && extent > 1 ? [{ axis, size: extent }] : [],
+  )
+  if (small) {
+    yield { vector: null, tiles: whole }
+    for (const vector of vectors) if (axes[vector].kind === 'parallel') yield { vector, tiles: whole }
+  }
   for (const vector of [null, ...vectors])
     for (const t of vector === null ? [1] : [1, 2, 4]) {
       const own = vector === null || t === 1 ? [] : [{ axis: vector, size: t }]
@@ -164,7 +173,12 @@ function* candidates(f: Facts, p: Profile): Generator<Schedule> {
     }
 }
 
+/** Terms of a reduction that may be unrolled whole. */
+const WINDOW = 9
 const SIZES = [2, 3, 4, 8, 16]
+
+/** What a step of a loop costs. */
+const LOOP = 2
 
 /** Multiply-and-adds a point, about; infinite where the schedule is not allowed. */
 function cost(f: Facts, s: Schedule, p: Profile): number {
@@ -213,7 +227,8 @@ function cost(f: Facts, s: Schedule, p: Profile): number {
   )
   const waste = (groups * results * f.reduceSize) / f.points
   const idle = Math.max(1, p.busy / groups)
-  const perStep = (inside + crowded + nested + 2) / positions
+  const looped = steps < f.reduceSize ? LOOP : 0
+  const perStep = (inside + crowded + nested + looped) / positions
   const perResult = (outside + p.invocation) / (results * f.reduceSize)
   return (perStep + perResult) * waste * idle
 }

@@ -9,7 +9,7 @@ export interface Machine {
   readonly system: string
   readonly node: string
   readonly date: string
-  /** Processes that wanted to run in the minute before: above 0.5 others were using the machine. */
+  /** Processes that wanted to run in the minute before the bench began. */
   readonly load: number
 }
 
@@ -23,3 +23,9 @@ export const describeMachine = (): Machine => ({
   date: new Date().toISOString().slice(0, 16).replace('T', ' '),
   load: Math.round(loadavg()[0] * 10) / 10,
 })
+
+/**
+ * Whether others were using the machine: then contenders with several threads lose more than others, ratios are off by
+ * whole factors, and no target is judged.
+ */
+export const isBusy = ({ load, cores }: Machine): boolean => load > cores / 4

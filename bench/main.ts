@@ -92,6 +92,7 @@ async function main(options: Options): Promise<void> {
   ]
   const entrants = contenders.map((contender): Entrant => ({ contender, child: childOf(contender) }))
   const machine = describeMachine()
+  const json = options.json ?? join(results, `${machine.date.replace(/[ :]/g, '-')}.json`)
   const stop = () => {
     for (const { child } of entrants) child.stop()
   }
@@ -101,6 +102,7 @@ async function main(options: Options): Promise<void> {
   ] as const)
     process.once(signal, () => {
       stop()
+      process.stderr.write(`\nstopped by ${signal}; the workloads that were done are in ${json}\n`)
       process.exit(code)
     })
   const done: Result[] = []
@@ -114,7 +116,6 @@ async function main(options: Options): Promise<void> {
     absent,
     results: done,
   })
-  const json = options.json ?? join(results, `${machine.date.replace(/[ :]/g, '-')}.json`)
   try {
     for (const workload of chosen) {
       const { name, title, flop, bytes } = workload

@@ -3,9 +3,9 @@
  * Out: text.
  */
 import { type Cell, table } from '../src/cli/table.ts'
-import type { Machine } from './machine.ts'
+import { isBusy, type Machine } from './machine.ts'
 import type { Outcome } from './measure.ts'
-import { limits, memoryRatio, mostMemory, ownBest, standings } from './targets.ts'
+import { limits, memoryRatio, mostMemory, ownTime, standings } from './targets.ts'
 
 /** A workload's outcomes. */
 export interface Result {
@@ -91,9 +91,11 @@ export function ratiosSheet(results: readonly Result[]): Sheet {
   }
 }
 
-/** The targets, and where Cotangent stands. */
-export function targetsSheet(results: readonly Result[]): Sheet {
-  const verdict = (reached: boolean): string => (reached ? 'reached' : 'missed')
+/** The targets, and where Cotangent stands; no verdict on a machine that was busy with other things. */
+export function targetsSheet({ results, machine }: Run): Sheet {
+  const busy = isBusy(machine)
+  const verdict = (reached: boolean): string =>
+    busy ? 'not judged: the machine was busy' : reached ? 'reached' : 'missed'
   const memory = memoryRatio(results)
   return {
     header: ['target', 'against', 'on', 'wanted', 'measured', ''],
@@ -107,7 +109,7 @@ export function targetsSheet(results: readonly Result[]): Sheet {
         ratio === undefined ? '' : verdict(ratio >= t.least),
       ]),
       ...limits.flatMap(l => {
-        const ms = ownBest(results, l.workload, l.own)
+        const ms = ownTime(results, l.workload, l.own)
         if (ms === undefined) return []
         return [
           [l.workload, l.title, l.own, `${l.mostMs} ms or less`, `${short(ms)} ms`, verdict(ms <= l.mostMs)],
@@ -167,13 +169,13 @@ export const gaps = ({ absent, results }: Run): readonly string[] => [
   ),
 ]
 
-const sheetsOf = ({ results }: Run): readonly (readonly [title: string, sheet: Sheet])[] => [
-  ['Median times', timesSheet(results)],
-  ['Rates', ratesSheet(results)],
-  ['Ratios', ratiosSheet(results)],
-  ['Targets', targetsSheet(results)],
-  ['Sizes', factsSheet(results)],
-  ['Agreement', agreementSheet(results)],
+const sheetsOf = (run: Run): readonly (readonly [title: string, sheet: Sheet])[] => [
+  ['Median times', timesSheet(run.results)],
+  ['Rates', ratesSheet(run.results)],
+  ['Ratios', ratiosSheet(run.results)],
+  ['Targets', targetsSheet(run)],
+  ['Sizes', factsSheet(run.results)],
+  ['Agreement', agreementSheet(run.results)],
 ]
 
 const head = ({ machine: m }: Run): string =>

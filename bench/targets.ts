@@ -68,17 +68,16 @@ export interface Standing {
   readonly ratio?: number
 }
 
-/** The fastest of Cotangent's contenders on a backend, in ms. */
-export const ownBest = (
+/**
+ * Cotangent's time on a backend, in ms: the first contender of the backend, which has all cores. Not the fastest, for
+ * the best of several noisy medians is better than any of them.
+ */
+export const ownTime = (
   results: readonly Result[],
   workload: string,
   own: Target['own'],
 ): number | undefined =>
-  best(
-    (results.find(r => r.workload === workload)?.outcomes ?? []).filter(o =>
-      o.contender.startsWith(`ct ${own}`),
-    ),
-  )
+  results.find(r => r.workload === workload)?.outcomes.find(o => o.contender.startsWith(`ct ${own}`))?.median
 
 /** The peak of a training step's tensors on the CPU backend over PyTorch's. */
 export function memoryRatio(results: readonly Result[]): number | undefined {
@@ -100,7 +99,7 @@ export const standings = (results: readonly Result[]): readonly Standing[] =>
   targets.flatMap(t => {
     const outcomes = results.find(r => r.workload === t.workload)?.outcomes
     if (!outcomes) return []
-    const own = best(outcomes.filter(o => o.contender.startsWith(`ct ${t.own}`)))
+    const own = ownTime(results, t.workload, t.own)
     const rival = best(outcomes.filter(o => t.rival.test(o.contender)))
     return [{ target: t, ...(own !== undefined && rival !== undefined ? { ratio: rival / own } : {}) }]
   })

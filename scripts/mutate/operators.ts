@@ -192,7 +192,8 @@ export const operators: readonly Operator[] = [
     name: 'number',
     why: 'a wrong index, an error by one',
     mutate: (n, _, parent) => {
-      if (!isNumber(n) || parent?.type === 'Property') return isNumber(n) ? [`${n.value + 1}`] : []
+      // `void 0` is how undefined is written
+      if (!isNumber(n) || (parent?.type === 'UnaryExpression' && parent.operator === 'void')) return []
       return n.value > 0 ? [`${n.value + 1}`, `${n.value - 1}`] : [`${n.value + 1}`]
     },
   },

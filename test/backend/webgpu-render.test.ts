@@ -72,6 +72,39 @@ test('a 4 x 4 tile loads 4 + 4 elements a step for its 16 sums', () => {
   assert.ok(!loop.includes('if ('), 'no edge: 4 divides 64')
 })
 
+test('a vector axis loads and stores vectors of four where every access to the buffer allows it', () => {
+  const schedule = { vector: 1, tiles: [{ axis: 0, size: 4 }] }
+  const { text } = renderWGSL(matmul(64, 64, 32), schedule)
+  assert.match(text, /b1: array<vec4<f32>>/)
+  assert.match(text, /b2: array<vec4<f32>>/)
+  assert.match(text, /b0: array<f32>/)
+  assert.equal(count(loopOf(text), 'b1['), 1)
+  assert.equal(count(loopOf(text), 'b0['), 4)
+  assert.equal(count(loopOf(text), 'b2['), 4)
+  // rows of 62 do not start at multiples of four
+  assert.ok(!renderWGSL(matmul(64, 62, 32), schedule).text.includes('vec4'))
+})
+
+test('a vector of terms is one load of four, in the order of the terms', () => {
+  const row = {
+    ...matmul(64, 1, 32),
+    axes: [
+      { extent: 64, kind: 'parallel' as const },
+      { extent: 1, kind: 'parallel' as const },
+      { extent: 32, kind: 'reduce' as const },
+    ],
+  }
+  const loop = loopOf(renderWGSL(row, { vector: 2, tiles: [] }).text)
+  assert.equal(count(loop, 'b0['), 1)
+  assert.deepEqual([...loop.matchAll(/x\d+\.([xyzw])/g)].map(m => m[1]).slice(0, 4), ['x', 'x', 'y', 'y'])
+})
+
+test('small reductions unrolled whole have no loop', () => {
+  const { text } = renderWGSL(matmul(64, 64, 4), { vector: null, tiles: [{ axis: 2, size: 4 }] })
+  assert.ok(!text.includes('for ('))
+  assert.equal(count(text, 'a0 += '), 4)
+})
+
 test('edges of a tile are guarded in the store only', () => {
   const { text } = renderWGSL(matmul(63, 64, 32), { vector: null, tiles: [{ axis: 0, size: 4 }] })
   assert.equal(count(loopOf(text), 'if ('), 1)

@@ -13,7 +13,9 @@ import { type WebGPUOptions, webgpuBackend } from '../../src/backend/webgpu/exec
 import { array } from '../../src/dsl/array.ts'
 import type { DType, TypedArray } from '../../src/dsl/dtype.ts'
 
-const opened = await openDevice()()
+/** COTANGENT_TEST_ADAPTER names another adapter than the best. */
+const asked = process.env.COTANGENT_TEST_ADAPTER
+const opened = await openDevice(asked ? { adapter: asked } : {})()
 /** Where no software adapter can be installed, a machine without a GPU cannot run these tests: it says so. */
 export const skip =
   opened._tag === 'Left' && !(process.platform === 'linux' && process.arch === 'x64')

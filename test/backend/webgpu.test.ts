@@ -10,6 +10,7 @@ import type { Instr, Kernel } from '../../src/backend/kernel.ts'
 import type { BufferRef, Dispatch, Plan } from '../../src/backend/plan.ts'
 import { openDevice } from '../../src/backend/webgpu/device.ts'
 import { webgpuBackend } from '../../src/backend/webgpu/executor.ts'
+import type { KernelTime } from '../../src/backend/webgpu/timing.ts'
 import { array } from '../../src/dsl/array.ts'
 import type { DType } from '../../src/dsl/dtype.ts'
 import { CompileError, DeviceError } from '../../src/dsl/errors.ts'
@@ -30,12 +31,13 @@ function chainPlan(length: number, n: number): Plan {
     { k: 'lit', value: 1, dtype: 'f32' },
     { k: 'scalar', fn: 'add', args: [0, 1], dtype: 'f32' },
   ])
+  const bytes = Math.ceil(n / 64) * 256
   const ref = (i: number): BufferRef =>
     i === 0
       ? { k: 'input', index: 0 }
       : i === length
         ? { k: 'output', index: 0 }
-        : { k: 'arena', offset: (i % 2) * 1024, bytes: 4 * n }
+        : { k: 'arena', offset: (i % 2) * bytes, bytes: 4 * n }
   return {
     inputs: [{ shape: [n], dtype: 'f32' }],
     outputs: [{ shape: [n], dtype: 'f32' }],
@@ -46,7 +48,7 @@ function chainPlan(length: number, n: number): Plan {
       bindings: [ref(i), ref(i + 1)],
       scope: '',
     })),
-    arenaBytes: 2048,
+    arenaBytes: 2 * bytes,
   }
 }
 
@@ -248,4 +250,31 @@ test('a closed device rejects runs and reads with a DeviceError, at once', { ski
   other.close()
   await assert.rejects(program.run([x], []), DeviceError)
   await assert.rejects(y.read(), DeviceError)
+})
+
+test('a profile has the time and the work of every kernel; without timestamps it is an error', {
+  skip,
+}, async t => {
+  const runs: (readonly KernelTime[])[] = []
+  const compiled = compilePlan(chainPlan(4, 20_000), { profile: times => runs.push(times) })
+  if (!device().info.features.includes('timestamp-query')) {
+    t.diagnostic(`${device().info.name} has no timestamps: only the error is tested`)
+    await assert.rejects(
+      compiled,
+      (e: Error) => e instanceof CompileError && /timestamp-query/.test(e.message),
+    )
+    return
+  }
+  const program = await compiled
+  for (let i = 0; i < 2; i++) {
+    const [y] = await program.run([array([20_000], 'f32', new Float32Array(20_000))], [])
+    assert.equal((await y.read()).data[7], 4)
+  }
+  assert.deepEqual(
+    runs.map(r => r.length),
+    [4, 4],
+  )
+  const [a, b] = runs[1]
+  assert.ok(a.time >= 0 && b.start >= a.start && runs[1].some(x => x.time > 0))
+  assert.equal(a.flops, 20_000)
 })

@@ -116,6 +116,11 @@ export function makeEmitter(
     const of = index(t.of, at, floor)
     const lo = bounds(t.of)?.[0] ?? -1
     const by = int32(t.by)
+    const known = constantOf(of.text)
+    if (known !== null) {
+      const quotient = Math.floor(known / t.by)
+      return { text: '', level: floor, factor: 1, shift: t.k === 'div' ? quotient : known - t.by * quotient }
+    }
     const text =
       lo >= 0
         ? `${/^\w+$/.test(of.text) ? of.text : `(${of.text})`} ${t.k === 'div' ? '/' : '%'} ${by}`
@@ -161,6 +166,7 @@ export function makeEmitter(
     const parts = [...more, ...conditions.map(c => conditionText(c, at, floor))].filter(
       t => t.text !== 'true',
     )
+    if (parts.some(t => t.text === 'false')) return { text: 'false', level: floor }
     let sum: Text | null = null
     for (const level of [...new Set(parts.map(p => Math.max(p.level, floor)))].sort((x, y) => x - y)) {
       const here = parts.filter(p => Math.max(p.level, floor) === level).map(p => p.text)
@@ -176,6 +182,8 @@ export function makeEmitter(
     const always = (yes: boolean): Text => ({ text: String(yes), level: floor })
     if (c.hi <= c.lo || (b && (b[1] < c.lo || b[0] >= c.hi))) return always(false)
     const { text, level } = index(c.index, at, floor)
+    const known = constantOf(text)
+    if (known !== null) return always(known >= c.lo && known < c.hi)
     if (b && b[0] >= c.lo) return b[1] < c.hi ? always(true) : { text: `(${text} < ${int32(c.hi)})`, level }
     if (b && b[1] < c.hi) return { text: `(${text} >= ${int32(c.lo)})`, level }
     const low = c.lo === 0 ? text : `${text} - ${paren(int32(c.lo))}`
@@ -368,6 +376,12 @@ function axesOf(k: Kernel, x: Instr, earlier: readonly ReadonlySet<number>[]): S
     case 'acc':
       return new Set(earlier[k.accumulators[x.accumulator].value])
   }
+}
+
+/** The number that an index expression is, where it is one. */
+const constantOf = (text: string): number | null => {
+  const [, digits] = text.match(/^\(?(-?\d+)\)?$/) ?? []
+  return digits === undefined ? null : Number(digits)
 }
 
 const paren = (text: string) => (text.startsWith('-') ? `(${text})` : text)

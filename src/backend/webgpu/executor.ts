@@ -21,7 +21,7 @@ import type { Device } from './device.ts'
 import { makeStep, type Resource, type Step, submit } from './encode.ts'
 import { bytesOf, checkLimits, label, layoutOf, type Span, webgpuDTypes } from './layout.ts'
 import { makePool, type Pool, type PooledBuffer } from './pool.ts'
-import { renderWGSL } from './render.ts'
+import { type Machine, renderWGSL } from './render.ts'
 import { type KernelTime, makeTimer, type Timer, timesOf } from './timing.ts'
 
 export interface WebGPUOptions {
@@ -106,15 +106,17 @@ interface Executable {
   proven: boolean
 }
 
-/** Invocations that the device runs together. */
-const subgroupOf = ({ info }: Device): number => info.subgroups.min || (info.software ? 8 : 32)
+const machineOf = ({ info }: Device): Machine => ({
+  subgroup: info.subgroups.min || (info.software ? 8 : 32),
+  longestInnermost: info.software,
+})
 
 async function compilePlan(shared: Shared, plan: Plan): Promise<Program> {
   const { device } = shared
   checkLimits(plan, device.info.limits)
   const layouts = plan.steps.map(step => layoutOf(step, device.info.limits))
   const shaders = plan.steps.map((step, i) =>
-    renderWGSL(step.kernel, step.schedule, layouts[i].slots, subgroupOf(device)),
+    renderWGSL(step.kernel, step.schedule, layouts[i].slots, machineOf(device)),
   )
   const real = plan.steps.flatMap((step, i) =>
     shaders[i].workgroups[0] === 0 ? [] : [{ step, shader: shaders[i], spans: layouts[i].spans }],

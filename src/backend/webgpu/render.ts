@@ -22,6 +22,18 @@ export interface Shader {
   readonly zeroBinding: number | null
 }
 
+/** What of a device matters to a shader's text. */
+export interface Machine {
+  /** Invocations that run together: where there are few, workgroups are of this size. */
+  readonly subgroup: number
+  /**
+   * The longest reduce loop goes innermost, where the order of the terms is free. Software drivers pay for entering
+   * a loop; a GPU gains more from windows whose elements stay in the cache.
+   */
+  readonly longestInnermost: boolean
+}
+const anyGPU: Machine = { subgroup: 32, longestInnermost: false }
+
 /** Invocations of a workgroup: a multiple of every subgroup size, within every adapter's limit. */
 const WORKGROUP = 64
 /** Workgroups of a dispatch in one dimension: WebGPU's default limit, and what drivers have. */
@@ -43,7 +55,7 @@ export const separateSlots = (k: Kernel): Slot[] =>
  * @param schedule  tiles are computed in registers; of the `vector` axis 4 neighbours, loaded and stored as one
  *   vector where the addresses allow it; tiled reduce axes are unrolled
  * @param slots     one per buffer of the kernel; by default a binding each
- * @param subgroup  invocations that the device runs together: few invocations go in workgroups of so many
+ * @param machine   what of the device matters to the text
  * @throws CompileError  for f64, and where a size or an index does not fit in 32 bits
  * @example renderWGSL(kernel, { vector: null, tiles: [{ axis: 0, size: 4 }] }).text
  */
@@ -51,17 +63,17 @@ export function renderWGSL(
   k: Kernel,
   schedule: Schedule,
   slots: readonly Slot[] = separateSlots(k),
-  subgroup = 32,
+  machine: Machine = anyGPU,
 ): Shader {
   for (const b of k.buffers)
     if (b.size >= 2 ** 31)
       throw new CompileError(`webgpu: kernel ${k.name} has a buffer of ${b.size} elements; the limit is 2^31`)
   const tiles = tilesOf(k, schedule)
-  const grid = gridOf(k, tiles, subgroup)
+  const grid = gridOf(k, tiles, machine.subgroup)
   const nothing: Shader = { text: '', workgroups: [0, 0, 0], bindings: [], zeroBinding: null }
   if (grid.workgroups[0] === 0) return nothing
 
-  const loops = loopsOf(k, tiles)
+  const loops = loopsOf(k, tiles, machine.longestInnermost)
   const levelOf = new Map(loops.flatMap((l, i) => (l.step === 1 ? [[l.axis, i + 1]] : [])))
   const quads = quadBindings(k, slots, tiles)
   const code = makeEmitter(k, slots, tiles, quads, levelOf, loops.length)
@@ -186,14 +198,20 @@ const isLongSum = (k: Kernel, n: number): boolean =>
  * The loops over the reduce axes (tiled ones: over their groups), outermost first; long ones in blocks where f32
  * is summed.
  */
-function loopsOf(k: Kernel, tiles: readonly Tile[]): Loop[] {
+function loopsOf(k: Kernel, tiles: readonly Tile[], longestInnermost: boolean): Loop[] {
   const sums = k.accumulators.some((_, n) => isLongSum(k, n))
   const loops: Loop[] = []
   const unrolled = tiles.filter(t => k.axes[t.axis].kind === 'reduce')
   let run = unrolled.reduce((n, t) => n * t.size, 1)
-  for (const [axis, { kind, extent }] of [...k.axes.entries()].reverse()) {
+  const fixed =
+    unrolled.length > 0 ||
+    k.accumulators.some(a => a.how.startsWith('arg')) ||
+    k.stores.some(s => s.mode === 'add')
+  const axes = k.axes.flatMap(({ kind, extent }, axis) => (kind === 'reduce' ? [{ axis, extent }] : []))
+  if (longestInnermost && !fixed) axes.sort((a, b) => a.extent - b.extent)
+  for (const { axis, extent } of axes.reverse()) {
     const total = unrolled.find(t => t.axis === axis)?.groups ?? extent
-    if (kind === 'parallel' || total === 1) continue
+    if (total === 1) continue
     for (let step = 1; ; ) {
       const name = step === 1 ? `i${axis}` : `i${axis}s${step}`
       const add = (partial: boolean, outer: number | null) =>

@@ -22,7 +22,7 @@ export interface Profile {
   readonly statements: number
   /** Invocations below which the device is not busy. */
   readonly busy: number
-  /** A load of one element, of one beside another, of one in an aligned vector. */
+  /** A load of one element, of one of eight neighbours, of one in an aligned vector. */
   readonly load: { readonly single: number; readonly beside: number; readonly quad: number }
   /** What an invocation costs beside its points. */
   readonly invocation: number
@@ -33,7 +33,7 @@ const lavapipe: Profile = {
   results: 128,
   statements: 600,
   busy: 128,
-  load: { single: 5, beside: 1.5, quad: 0.5 },
+  load: { single: 5, beside: 2, quad: 0.5 },
   invocation: 12,
 }
 /** SwiftShader: 4 lanes, compiles 64 multiply-and-adds in 200 ms. */
@@ -151,6 +151,11 @@ function* candidates(f: Facts, p: Profile): Generator<Schedule> {
   )
   if (small) {
     yield { vector: null, tiles: whole }
+    // strides: every phase of a window at once, so that its conditions are known
+    const phases = axes.flatMap(({ kind, extent }, axis) =>
+      kind === 'parallel' && extent > 1 && extent < LANES ? [{ axis, size: extent }] : [],
+    )
+    if (phases.length > 0) yield { vector: null, tiles: [...phases, ...whole] }
     for (const vector of vectors) if (axes[vector].kind === 'parallel') yield { vector, tiles: whole }
   }
   for (const vector of [null, ...vectors])
@@ -195,16 +200,25 @@ function cost(f: Facts, s: Schedule, p: Profile): number {
 
   const access = (buffer: number, index: Affine, mask: number): number => {
     if (quads.has(buffer)) return p.load.quad
-    const run = tiles.some(
+    const run = tiles.find(
       t => t.together && mask & (1 << t.axis) && Math.abs(coefficient(index, t.axis) ?? 0) === 1,
     )
-    return run ? p.load.beside : p.load.single
+    // drivers merge neighbours: the longer the run, the cheaper each
+    return run ? p.load.beside * (0.5 + LANES / run.size) : p.load.single
   }
+  // indices in tiles alone are constants
+  let open = 0
+  for (const [i, a] of kernel.axes.entries())
+    if (a.extent > 1 && !tiles.some(t => t.axis === i && t.groups === 1)) open |= 1 << i
+  const isOpen = (a: Affine) => (axesOf(a, id => masks[id]) & open) !== 0
   let [inside, outside, statements] = [0, 0, positions * accumulators]
   for (const [id, x] of f.all.entries()) {
     const n = copies(masks[id])
-    const weight = x.k === 'load' ? access(x.buffer, x.index, masks[id]) + 2 * x.guard.length : ofInstr(f, x)
-    const c = n * (weight + (x.k === 'load' || x.k === 'index' ? quotients(x.index) : 0))
+    const weight =
+      x.k === 'load'
+        ? access(x.buffer, x.index, masks[id]) + 2 * x.guard.filter(g => isOpen(g.index)).length
+        : ofInstr(f, x)
+    const c = n * (weight + (x.k === 'load' || x.k === 'index' ? quotients(x.index, isOpen) : 0))
     if (f.reduce !== 0 && !(masks[id] & f.reduce)) outside += c
     else inside += c
     statements += x.k === 'lit' ? 0 : n
@@ -219,8 +233,8 @@ function cost(f: Facts, s: Schedule, p: Profile): number {
   if (positions > 1 && statements > p.statements) return Infinity
   // long rows of results need more registers than there are for what they share
   const row = tiles.length === 0 ? 1 : (parallel.at(-1)?.size ?? 1)
-  const crowded = parallel.length > 1 && row > 8 ? 0.4 * positions : 0
-  const nested = results > 64 && kernel.axes[f.last].extent < 8 ? 0.4 * positions : 0
+  const crowded =
+    positions * ((parallel.length > 1 && row > 8 ? 0.4 : 0) + 0.1 * Math.max(0, parallel.length - 2))
   const groups = kernel.axes.reduce(
     (n, a, i) => (a.kind === 'reduce' ? n : n * groupsOf(tiles, i, a.extent)),
     1,
@@ -228,7 +242,7 @@ function cost(f: Facts, s: Schedule, p: Profile): number {
   const waste = (groups * results * f.reduceSize) / f.points
   const idle = Math.max(1, p.busy / groups)
   const looped = steps < f.reduceSize ? LOOP : 0
-  const perStep = (inside + crowded + nested + looped) / positions
+  const perStep = (inside + crowded + looped) / positions
   const perResult = (outside + p.invocation) / (results * f.reduceSize)
   return (perStep + perResult) * waste * idle
 }
@@ -244,5 +258,9 @@ function ofInstr(f: Facts, x: Instr): number {
 }
 
 /** Quotients and remainders cost. */
-const quotients = (a: Affine): number =>
-  a.terms.reduce((n, { atom }) => (atom.k === 'div' || atom.k === 'mod' ? n + 3 + quotients(atom.of) : n), 0)
+const quotients = (a: Affine, isOpen: (a: Affine) => boolean): number =>
+  a.terms.reduce(
+    (n, { atom }) =>
+      (atom.k === 'div' || atom.k === 'mod') && isOpen(atom.of) ? n + 3 + quotients(atom.of, isOpen) : n,
+    0,
+  )

@@ -39,6 +39,7 @@ export interface Child {
   ask(message: Message): Promise<Answer>
   /** What the contender says of itself; empty before it was started. */
   description(): string
+  /** Ends the process; the next message starts another. */
   stop(): void
 }
 
@@ -67,7 +68,10 @@ export function childOf(contender: Contender): Child {
       child.say(message)
       return answer
     },
-    stop: () => live?.kill(),
+    stop: () => {
+      live?.kill()
+      live = undefined
+    },
   }
 }
 

@@ -7,7 +7,7 @@ import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Child } from './child.ts'
+import type { Answer, Child } from './child.ts'
 import type { Contender } from './contenders.ts'
 import { type Summary, summarise } from './statistics.ts'
 import type { Workload } from './workloads.ts'
@@ -49,6 +49,7 @@ export async function measure(
   tell: (contender: string) => void,
 ): Promise<readonly Outcome[]> {
   if (workload.kind === 'start') return measureStart(entrants, budget)
+  if (workload.kind === 'compile') return measureCompile(workload, entrants, budget, tell)
   const folder = mkdtempSync(join(tmpdir(), 'cotangent-bench-'))
   try {
     return await measureRun(workload, entrants, budget, folder, tell)
@@ -58,7 +59,7 @@ export async function measure(
 }
 
 async function measureRun(
-  { name, inputs, state, kind, tolerance }: Workload,
+  { name, inputs, state, tolerance }: Workload,
   entrants: readonly Entrant[],
   budget: Budget,
   folder: string,
@@ -69,24 +70,23 @@ async function measureRun(
   let reference: Float32Array | undefined
   for (const entrant of entrants) {
     const { name: contender, own } = entrant.contender
-    if (kind === 'compile' && !own) continue
     tell(contender)
-    const out = kind === 'run' ? join(folder, 'results.f32') : undefined
+    const out = join(folder, 'results.f32')
     // Cotangent's own processes know the inputs; the list of a large network is long
     const task = { name, inputs: own ? [] : inputs, state }
     const { error, firstMs, facts } = await entrant.child.ask({
       op: 'setup',
       workload: task,
-      ...(out ? { out } : {}),
+      out,
     })
     if (error !== undefined) {
       outcomes.set(contender, { contender, error })
       await entrant.child.ask({ op: 'drop' })
       continue
     }
-    const results = out === undefined ? undefined : floatsOf(out)
+    const results = floatsOf(out)
     if (own) reference ??= results
-    const difference = results && reference && largestDifference(results, reference)
+    const difference = reference && largestDifference(results, reference)
     if (difference !== undefined && !(difference <= tolerance)) {
       const said = `its results differ from Cotangent's by ${difference.toExponential(1)}, ${tolerance} is allowed`
       outcomes.set(contender, { contender, difference, error: said })
@@ -131,6 +131,30 @@ function largestDifference(a: Float32Array, b: Float32Array): number {
     scale = Math.max(scale, Math.abs(b[i]))
   }
   return most / scale
+}
+
+/** Fresh processes of Cotangent, each compiling once. */
+async function measureCompile(
+  { name, state }: Workload,
+  entrants: readonly Entrant[],
+  budget: Budget,
+  tell: (contender: string) => void,
+): Promise<readonly Outcome[]> {
+  const own = entrants
+    .filter(e => e.contender.own)
+    .map(entrant => ({ entrant, times: [] as number[], last: {} as Answer }))
+  for (let round = 0; round < Math.min(budget.reps, ROUNDS); round++)
+    for (const o of own) {
+      if (o.last.error !== undefined) continue
+      tell(o.entrant.contender.name)
+      o.entrant.child.stop()
+      o.last = await o.entrant.child.ask({ op: 'setup', workload: { name, inputs: [], state } })
+      if (o.last.firstMs !== undefined) o.times.push(o.last.firstMs)
+    }
+  return own.map(({ entrant, times, last: { error, facts } }): Outcome => {
+    const contender = entrant.contender.name
+    return error === undefined ? { contender, facts, ...summarise(times) } : { contender, error }
+  })
 }
 
 /** Fresh processes, from their start to the first line that they print. */

@@ -147,18 +147,17 @@ export function agreementSheet(results: readonly Result[]): Sheet {
   }
 }
 
-/** Numbers beside the times: kernels, memory, tracing. */
+/** Numbers beside the times: operations, kernels, memory. */
 export function factsSheet(results: readonly Result[]): Sheet {
   const rows = results.flatMap(r =>
     r.outcomes.flatMap(o => {
-      const { kernels, operations, peakBytes, traceMs } = o.facts ?? {}
+      const { kernels, operations, peakBytes } = o.facts ?? {}
       if (operations === undefined && !(peakBytes !== undefined && /step/.test(r.title))) return []
       const mib = peakBytes === undefined ? null : short(peakBytes / 2 ** 20)
-      const tracing = traceMs === undefined ? null : short(traceMs)
-      return [[r.title, o.contender, operations ?? null, kernels ?? null, tracing, mib]]
+      return [[r.title, o.contender, operations ?? null, kernels ?? null, mib]]
     }),
   )
-  return { header: ['', 'contender', 'operations', 'kernels', 'of which tracing, ms', 'peak MiB'], rows }
+  return { header: ['', 'contender', 'operations', 'kernels', 'peak MiB'], rows }
 }
 
 /** Why there are gaps, a line each. */

@@ -8,7 +8,7 @@
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import { operators } from './mutate/operators.ts'
-import { mutate, passes, summary } from './mutate/score.ts'
+import { mutate, passes, place, summary } from './mutate/score.ts'
 
 const { values } = parseArgs({
   options: {
@@ -32,8 +32,8 @@ const result = await mutate({
   fraction: Number(values.fraction),
   seed: Number(values.seed),
   jobs: Number(values.jobs),
-  report: (done, total, o) => {
-    if (values.verbose) console.log(`${o.id} ${o.by} ${Math.round(o.ms)} ms ${o.why}`)
+  report: (done, total, m, o) => {
+    if (values.verbose) console.log(`${place(m)}: ${o.by ?? 'SURVIVED'} (${Math.round(o.ms)} ms) ${o.why}\n    ${m.code}`)
     if (process.stderr.isTTY) process.stderr.write(`\r${done} of ${total}`)
   },
 })

@@ -27,6 +27,8 @@ export interface Job {
   /** The results of the first repetition, f32, in the workload's order. */
   readonly outputs: () => Promise<readonly Float32Array[]>
   readonly drop?: () => void
+  /** Only the first repetition in a process counts: nothing is warmed up. */
+  readonly once?: boolean
   /** Numbers to keep with the times: bytes, kernels. */
   readonly facts?: Readonly<Record<string, number>>
 }

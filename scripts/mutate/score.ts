@@ -19,7 +19,7 @@ export interface MutateOptions {
   readonly fraction?: number
   readonly seed?: number
   readonly jobs?: number
-  readonly report?: (done: number, total: number, o: Outcome) => void
+  readonly report?: (done: number, total: number, mutant: Mutant, o: Outcome) => void
 }
 
 /** A mutant and what became of it. */
@@ -63,7 +63,7 @@ export async function mutate(options: MutateOptions = {}): Promise<MutationResul
       .map(index => ({ index, ticks: survey.checks[index].ticks })),
   }))
   let done = 0
-  const outcomes = await runAll(list, [...early], run, o => report?.(++done, list.length, o))
+  const outcomes = await runAll(list, [...early], run, o => report?.(++done, list.length, everyMutant[o.id], o))
   const by = new Map(outcomes.map(o => [o.id, o.by]))
   const fates = drawn.map(mutant => ({
     mutant,
@@ -108,12 +108,15 @@ const row = (name: string, fates: readonly Fate[]): string => {
   return `${name.padEnd(52)} ${`${caught} of ${counted}`.padStart(14)} ${(100 * share).toFixed(1).padStart(6)} %${equal ? `   ${equal} equivalent` : ''}`
 }
 
+/** Where a mutant is, and what was done. */
+export const place = (m: Mutant): string => `${m.file}:${m.line} ${m.operator}, in ${m.path}`
+
 /** The report. */
 export function summary({ fates, stale }: MutationResult): string {
   const parts = [...new Set(fates.map(f => `${f.mutant.file}: ${f.mutant.group}s`))]
   const lost = fates.filter(f => f.by === null && f.equivalent === null)
   return [
-    ...lost.flatMap(({ mutant: m }) => [`${m.file}:${m.line} ${m.operator}, in ${m.path}`, `    ${m.code}`]),
+    ...lost.flatMap(({ mutant: m }) => [place(m), `    ${m.code}`]),
     ...stale.map(
       e => `listed as equivalent, but it is caught or does not exist: ${e.file} ${e.path}\n    ${e.code}`,
     ),

@@ -287,6 +287,13 @@ test('every pass changes some program, and gives a valid graph with the same val
   // A reduction longer than a thread's share, for the pass that cuts it.
   const long = random([6000], 1)
   checkTransforms((x: Tensor) => b.sum(b.mul(x, x)), [long])
+  // A padded convolution, for the pass that makes its padding explicit.
+  const windows = { big: 0, out: 1, tap: 2, stride: 1, dilation: 1, padding: 1 }
+  const spec = { extents: [5, 5, 3], lhs: [0], rhs: [2], out: [1], windows: [windows] }
+  const padded = traceList(([x, w]) => b.contract(spec, x, w), [random([5], 2), random([3], 3)])
+  optimise(padded, (pass, g) => {
+    if (pass.name === 'windows') changed.set('windows', g.eqns.filter(e => e.op === 'pad').length)
+  })
   const cut = optimise(traceList(([x]) => b.sum(x), [long]))
   changed.set('split', cut.eqns.filter(e => e.op === 'reduce').length - 1)
   for (const [name, n] of changed) {

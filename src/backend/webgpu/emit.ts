@@ -171,7 +171,7 @@ export function makeEmitter(
     for (const level of [...new Set(parts.map(p => Math.max(p.level, floor)))].sort((x, y) => x - y)) {
       const here = parts.filter(p => Math.max(p.level, floor) === level).map(p => p.text)
       const unique: string[] = [...(sum === null ? [] : [sum.text]), ...new Set(here)]
-      sum = bind(unique.join(' && '), level)
+      sum = bind(unique.join(' & '), level)
     }
     return sum
   }
@@ -279,7 +279,8 @@ export function makeEmitter(
       : whole
     const type = storageType(x.dtype)
     const raw = bindingType(k, slots, binding) === type ? word : `bitcast<${type}>(${word})`
-    if (x.dtype === 'bool') return { text: `${raw} != 0u${ok === null ? '' : ` && ${ok.text}`}`, level }
+    if (x.dtype === 'bool')
+      return { text: ok === null ? `${raw} != 0u` : `(${raw} != 0u) & ${ok.text}`, level }
     return { text: ok === null ? raw : `select(${literal(0, x.dtype)}, ${raw}, ${ok.text})`, level }
   }
 

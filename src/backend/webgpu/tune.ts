@@ -37,7 +37,13 @@ const lavapipe: Profile = {
   invocation: 12,
 }
 /** SwiftShader: 4 lanes, compiles 64 multiply-and-adds in 200 ms. */
-const swiftshader: Profile = { ...lavapipe, results: 16, statements: 200, busy: 64 }
+const swiftshader: Profile = {
+  results: 32,
+  statements: 200,
+  busy: 64,
+  load: { single: 3, beside: 3, quad: 2 },
+  invocation: 12,
+}
 const gpu: Profile = {
   results: 64,
   statements: 400,

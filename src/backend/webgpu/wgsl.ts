@@ -42,6 +42,9 @@ export function scalarText(
   if (x.fn === 'bitcast')
     return `bitcast<${storageType(x.dtype)}>(${d === 'bool' ? castText(args[0], d, 'u32') : args[0]})`
   if (x.fn === 'not' && d !== 'bool') return castText(`!${castText(args[0], d, 'bool')}`, 'bool', d)
+  // Through a function, for WGSL rejects a program that divides constants by a constant 0.
+  if ((x.fn === 'div' || x.fn === 'rem') && (d === 'i32' || d === 'u32'))
+    return `ct_${x.fn}_${d}(${args.join(', ')})`
   const record = scalars[x.fn]
   if (isDerived(record)) throw new Error(`webgpu: ${x.fn} must be expanded before rendering`)
   // The table types `wgsl` by arity; the instruction was checked to have that many operands.
@@ -70,21 +73,23 @@ export function identity(how: Accumulator['how'], dtype: DType): string {
 
 /**
  * The statement that combines the value `v` into the accumulator named `a`. A NaN is the extremum; an arg
- * reduction keeps the position `at` of the first one in `a_at`.
+ * reduction keeps the position `at` of the first one in `a_at`. No branches: `||` and `&&` are some, and
+ * SwiftShader compiles a row of them in exponential time.
  */
 export function combine(how: Accumulator['how'], dtype: DType, a: string, v: string, at: string): string {
   const arg = how === 'argmax' || how === 'argmin'
   const max = how === 'max' || how === 'argmax'
-  if (dtype === 'bool' && !arg) return `${a} = ${a} ${max || how === 'sum' ? '||' : '&&'} ${v};`
+  if (dtype === 'bool' && !arg) return `${a} = ${a} ${max || how === 'sum' ? '|' : '&'} ${v};`
   if (how === 'sum') return `${a} += ${v};`
   if (how === 'prod') return `${a} *= ${v};`
-  const beyond = dtype === 'bool' ? (max ? `${v} && !${a}` : `!${v} && ${a}`) : `${v} ${max ? '>' : '<'} ${a}`
-  if (arg)
-    return dtype === 'f32'
-      ? `if ((${beyond} || ${isNaNText(dtype, v)}) && !${isNaNText(dtype, a)}) { ${a} = ${v}; ${a}_at = ${at}; }`
-      : `if (${beyond}) { ${a} = ${v}; ${a}_at = ${at}; }`
+  const beyond =
+    dtype === 'bool' ? (max ? `(${v} & !${a})` : `(!${v} & ${a})`) : `(${v} ${max ? '>' : '<'} ${a})`
+  if (arg) {
+    const better = dtype === 'f32' ? `(${beyond} | ${isNaNText(dtype, v)}) & !${isNaNText(dtype, a)}` : beyond
+    return `{ let c = ${better}; ${a} = select(${a}, ${v}, c); ${a}_at = select(${a}_at, ${at}, c); }`
+  }
   return dtype === 'f32'
-    ? `${a} = select(${a}, ${v}, ${beyond} || ${isNaNText(dtype, v)});`
+    ? `${a} = select(${a}, ${v}, ${beyond} | ${isNaNText(dtype, v)});`
     : `${a} = ${max ? 'max' : 'min'}(${a}, ${v});`
 }
 
@@ -102,6 +107,10 @@ const helpers: Readonly<Record<string, string>> = {
   let y = select(select(u32(x), 4294967295u, x >= 4294967296f), 0u, x <= 0f);
   return select(y, 0u, ct_isnan(x));
 }`,
+  ct_div_i32: 'fn ct_div_i32(x: i32, y: i32) -> i32 { return x / y; }',
+  ct_div_u32: 'fn ct_div_u32(x: u32, y: u32) -> u32 { return x / y; }',
+  ct_rem_i32: 'fn ct_rem_i32(x: i32, y: i32) -> i32 { return x % y; }',
+  ct_rem_u32: 'fn ct_rem_u32(x: u32, y: u32) -> u32 { return x % y; }',
   // Quotient and remainder towards minus infinity, for y > 0.
   ct_div: 'fn ct_div(x: i32, y: i32) -> i32 { return x / y - select(0, 1, x % y < 0); }',
   ct_mod: 'fn ct_mod(x: i32, y: i32) -> i32 { let r = x % y; return select(r, r + y, r < 0); }',

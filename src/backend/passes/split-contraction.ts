@@ -11,15 +11,18 @@ import type { Tensor } from '../../dsl/tensor.ts'
 
 /** Terms a result below which nothing is cut. */
 const LONG = 4096
-/** Results, the parts' included, that keep any device busy with tiles of 16 and more. */
-const ENOUGH = 2 ** 19
+/** Results, the parts' included, that keep a few cores busy with tiles of 64; a GPU wants eight times as many. */
+const ENOUGH = 2 ** 16
 
-/** @example splitContractions(g) // dw[o,c,u,v] over n, i, j becomes dw'[n,o,c,u,v] over i, j, summed over n */
-export const splitContractions = (g: Graph): Graph =>
+/**
+ * Cuts the long contractions with fewer results than `enough` (those of the parts count).
+ * @example splitContractions(g) // dw[o,c,u,v] over n, i, j becomes dw'[n,o,c,u,v] over i, j, summed over n
+ */
+export const splitContractions = (g: Graph, enough = ENOUGH): Graph =>
   rewrite(g, (e, [l, r]) => {
     if (e.op !== 'contract') return null
     const { spec } = e.params
-    const cut = choose(spec, size(e.types[0].shape))
+    const cut = choose(spec, size(e.types[0].shape), enough)
     if (cut === null) return null
     const [parts, operands] = split(spec, cut, [l, r])
     return [b.sum(b.contract(parts, ...operands), [0])]
@@ -31,16 +34,20 @@ interface Cut {
 }
 
 /** The longest index that is summed, in both operands and in no window, and into how many parts it is cut. */
-function choose({ extents, lhs, rhs, out, windows }: Contraction, results: number): Cut | null {
+function choose(
+  { extents, lhs, rhs, out, windows }: Contraction,
+  results: number,
+  enough: number,
+): Cut | null {
   const summed = extents.flatMap((_, i) => (out.includes(i) ? [] : [i]))
   const terms = size(summed.filter(i => !windows.some(w => w.big === i)).map(i => extents[i]))
-  if (terms < LONG || results >= ENOUGH || results === 0) return null
+  if (terms < LONG || results >= enough || results === 0) return null
   const free = summed.filter(
     i => lhs.includes(i) && rhs.includes(i) && !windows.some(w => w.big === i || w.out === i || w.tap === i),
   )
   if (free.length === 0) return null
   const index = free.reduce((a, i) => (extents[i] > extents[a] ? i : a))
-  const most = Math.min(extents[index], Math.ceil(ENOUGH / results), Math.floor(terms / (LONG / 16)))
+  const most = Math.min(extents[index], Math.floor(enough / results), Math.floor(terms / (LONG / 16)))
   for (let parts = most; parts > 1; parts--) if (extents[index] % parts === 0) return { index, parts }
   return null
 }

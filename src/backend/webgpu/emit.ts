@@ -63,7 +63,8 @@ export function makeEmitter(
 
   /** Names an expression at a level, or finds the name that it has. */
   const bind = (text: string, level: number): Text => {
-    if (/^\w+$/.test(text)) return { text, level }
+    // a name; a bare number would make constant expressions, in which WGSL forbids 1 / 0 and overflow
+    if (/^[a-z]\w*$/.test(text)) return { text, level }
     const visible = level === epilogue ? [0, epilogue] : levels.keys()
     for (const l of visible) {
       if (l > level) break

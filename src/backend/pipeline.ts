@@ -20,6 +20,7 @@ import { normaliseKernel } from './normalise.ts'
 import { inline } from './passes/inline.ts'
 import { share } from './passes/share.ts'
 import { simplify, splitReductions } from './passes/simplify.ts'
+import { splitContractions } from './passes/split-contraction.ts'
 import { explicitWindows } from './passes/windows.ts'
 import { type BufferRef, type Dispatch, deviceBytes, type Plan } from './plan.ts'
 
@@ -39,6 +40,11 @@ export const passes: readonly Pass[] = [
     name: 'windows',
     why: 'padding and holes of convolutions become explicit, so that inner loops have no conditions',
     run: explicitWindows,
+  },
+  {
+    name: 'split contractions',
+    why: 'cuts weight gradients in parts, summed in a fixed order',
+    run: g => splitContractions(g),
   },
   {
     name: 'split',

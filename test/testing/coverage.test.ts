@@ -294,6 +294,13 @@ test('every pass changes some program, and gives a valid graph with the same val
   optimise(padded, (pass, g) => {
     if (pass.name === 'windows') changed.set('windows', g.eqns.filter(e => e.op === 'pad').length)
   })
+  // A product with many terms and few results, for the pass that cuts it.
+  const product = { extents: [2, 6000, 3], lhs: [0, 1], rhs: [1, 2], out: [0, 2], windows: [] }
+  const many = traceList(([x, w]) => b.contract(product, x, w), [random([2, 6000], 4), random([6000, 3], 5)])
+  optimise(many, (pass, g) => {
+    if (pass.name === 'split contractions')
+      changed.set(pass.name, g.eqns.filter(e => e.op === 'reduce').length)
+  })
   const cut = optimise(traceList(([x]) => b.sum(x), [long]))
   changed.set('split', cut.eqns.filter(e => e.op === 'reduce').length - 1)
   for (const [name, n] of changed) {

@@ -33,7 +33,8 @@ const result = await mutate({
   seed: Number(values.seed),
   jobs: Number(values.jobs),
   report: (done, total, m, o) => {
-    if (values.verbose) console.log(`${place(m)}: ${o.by ?? 'SURVIVED'} (${Math.round(o.ms)} ms) ${o.why}\n    ${m.code}`)
+    if (values.verbose)
+      console.log(`${place(m)}: ${o.by ?? 'SURVIVED'} (${Math.round(o.ms)} ms) ${o.why}\n    ${m.code}`)
     if (process.stderr.isTTY) process.stderr.write(`\r${done} of ${total}`)
   },
 })

@@ -109,7 +109,10 @@ const ask = (worker: Worker, job: Job): Promise<Outcome> =>
     const wait = () => setTimeout(() => lost(`no answer in ${patience / 1000} s`), patience)
     let timer = wait()
     const hear = (message: Outcome | 'alive'): void => {
-      if (message !== 'alive') return end(message)
+      if (message !== 'alive') {
+        end(message)
+        return
+      }
       clearTimeout(timer)
       timer = wait()
     }

@@ -63,7 +63,9 @@ export async function mutate(options: MutateOptions = {}): Promise<MutationResul
       .map(index => ({ index, ticks: survey.checks[index].ticks })),
   }))
   let done = 0
-  const outcomes = await runAll(list, [...early], run, o => report?.(++done, list.length, everyMutant[o.id], o))
+  const outcomes = await runAll(list, [...early], run, o =>
+    report?.(++done, list.length, everyMutant[o.id], o),
+  )
   const by = new Map(outcomes.map(o => [o.id, o.by]))
   const fates = drawn.map(mutant => ({
     mutant,

@@ -5,6 +5,7 @@ import { grad } from '../../src/autodiff/grad.ts'
 import { interpret } from '../../src/backend/cpu/reference.ts'
 import { optimise } from '../../src/backend/pipeline.ts'
 import type { NDArray } from '../../src/dsl/array.ts'
+import { showType } from '../../src/dsl/shape.ts'
 import type { Tensor } from '../../src/dsl/tensor.ts'
 import { trace } from '../../src/dsl/trace.ts'
 import { verify } from '../../src/dsl/verify.ts'
@@ -38,8 +39,14 @@ const onPrograms = (options: ProgramOptions, numRuns: number, check: (p: Program
 }
 /** A program of which differences say nothing, for a kink is near in every direction, is none to compare. */
 const gradients = (p: Program): void => {
+  const args = programArguments(p, 'f64')
+  const { graph } = trace(
+    ((xs: readonly Tensor[]) => grad(programLoss(p))(xs)) as (...a: never[]) => unknown,
+    [args],
+  )
+  assert.deepEqual(graph.outputs.map(showType), args.map(showType), 'a gradient has the type of its argument')
   try {
-    checkGrads(programLoss(p), [programArguments(p, 'f64')], { directions: 1 })
+    checkGrads(programLoss(p), [args], { directions: 1 })
   } catch (e) {
     if (!(e instanceof CheckError && /kink or a jump lies/.test(e.message))) throw e
   }

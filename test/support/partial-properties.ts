@@ -37,7 +37,10 @@ function derivatives(f: F, n: number) {
     const [r, t] = [reverse(x), forward.map(g => g(x)[0])]
     r.forEach((v, i) => {
       // forward mode multiplies the other operands' infinite partials by their tangents, which are 0
-      const agree = Math.abs(v - t[i]) <= 1e-12 * (1 + Math.abs(v)) || !Number.isFinite(v) || r.some(u => !Number.isFinite(u))
+      const agree =
+        Math.abs(v - t[i]) <= 1e-12 * (1 + Math.abs(v)) ||
+        !Number.isFinite(v) ||
+        r.some(u => !Number.isFinite(u))
       assert.ok(agree, `at ${x}: reverse mode gives ${v}, forward mode ${t[i]}`)
     })
     return r
@@ -113,7 +116,21 @@ const kinks: readonly (readonly [ScalarOp, readonly number[], readonly number[]]
   ['pow', [0, 0], [0, 0]],
   ['pow', [3, 0], [0, Math.log(3)]],
   ['pow', [0, 0.5], [Number.POSITIVE_INFINITY, 0]],
+  ['pow', [0, -1], [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY]],
   ['pow', [-2, 3], [12, Number.NaN]],
+  ['pow', [Number.NaN, 0], [0, Number.NaN]],
+]
+/** d/dy d/dx x^y at y = 0 is 1 / x (NaN below 0, as that of x^y by y), and taken for 0 where 1 / x overflows in f32. */
+const powers: readonly (readonly [number, number])[] = [
+  [2, 0.5],
+  [-2, Number.NaN],
+  [2 ** -125, 2 ** 125],
+  [-(2 ** -125), Number.NaN],
+  [1.5 * 2 ** -126, 2 ** 126 / 1.5],
+  [2 ** -126, 0],
+  [1.5 * 2 ** -127, 0],
+  [-(2 ** -126), 0],
+  [0, 0],
 ]
 function conventions(): void {
   for (const [fn, x, want] of kinks) {
@@ -124,6 +141,17 @@ function conventions(): void {
         `${fn} by operand ${i} at ${x}: ${got[i]}, expected ${w}`,
       )
     })
+  }
+  // forward over reverse: what is not selected has a NaN of its own, which reverse mode multiplies by 0
+  const slope = (x: Tensor) => (y: Tensor) => grad((t: Tensor) => b.map('pow', t, y))(x)
+  const mixed = numeric(([x, y]) => jvp(slope(x), y, b.scalar(1, 'f64'))[1], 2)
+  for (const [x, want] of powers) {
+    const [got] = mixed([x, 0])
+    // the exponential and the logarithm in pow
+    assert.ok(
+      Object.is(got, want) || Math.abs(got - want) <= 1e-9 * Math.abs(want),
+      `pow by both operands at ${x}, 0: ${got}, expected ${want}`,
+    )
   }
 }
 
@@ -146,7 +174,11 @@ function cost(): void {
     const x = b.identity(constant([], 'f64', Float64Array.of(1)))
     const y = b.identity(constant([], 'f64', Float64Array.of(2)))
     const known = new Set(equations([x, y]))
-    const [, dy] = jvp((t: Tensor) => b.map(fn, ...(scalars[fn].arity === 1 ? [t] : i === 0 ? [t, y] : [x, t])), x, y)
+    const [, dy] = jvp(
+      (t: Tensor) => b.map(fn, ...(scalars[fn].arity === 1 ? [t] : i === 0 ? [t, y] : [x, t])),
+      x,
+      y,
+    )
     return equations([dy]).flatMap(e => (known.has(e) ? [] : e.op === 'map' ? [e.params.fn] : []))
   }
   assert.deepEqual(ops('add', 0), [])
@@ -156,6 +188,7 @@ function cost(): void {
   assert.deepEqual(ops('neg', 0), ['neg'])
   assert.deepEqual(ops('floor', 0), [])
   assert.deepEqual(ops('mul', 0), ['mul'])
+  assert.ok(!ops('max', 0).slice(1).includes('neg') && ops('max', 0).filter(o => o === 'mul').length === 1)
 }
 
 export const partialProperties: readonly Property[] = [

@@ -22,8 +22,19 @@ const closed = (params: readonly TensorType[], body: readonly TensorType[]): Clo
 const matmul: Contraction = { extents: [2, 3, 4], lhs: [0, 1], rhs: [1, 2], out: [0, 2], windows: [] }
 /** x[n, 7] against w[2, 3]: y[n, 2, 3] at stride 2, dilation 1 */
 const window: Window = { big: 1, out: 4, tap: 3, stride: 2, dilation: 1, padding: 0 }
-const conv: Contraction = { extents: [5, 7, 2, 3, 3], lhs: [0, 1], rhs: [2, 3], out: [0, 2, 4], windows: [window] }
-const sliding = (axes: number[], size: number[], stride = axes.map(() => 1), dilation = axes.map(() => 1)) => ({
+const conv: Contraction = {
+  extents: [5, 7, 2, 3, 3],
+  lhs: [0, 1],
+  rhs: [2, 3],
+  out: [0, 2, 4],
+  windows: [window],
+}
+const sliding = (
+  axes: number[],
+  size: number[],
+  stride = axes.map(() => 1),
+  dilation = axes.map(() => 1),
+) => ({
   sliding: { axes, size, stride, dilation },
 })
 const square = closed([f(2)], [f(2)])
@@ -110,7 +121,11 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
     [{ low: [1, 0], high: [2, 0], interior: [3, 1], value: 0 }, [f(3, 2)], [f(12, 3)]],
     [{ low: [1], high: [2], interior: [3], value: 0 }, [f(0)], [f(3)]],
     [{ low: [-1], high: [-1], interior: [0], value: 0 }, [f(2)], [f(0)]],
-    [{ low: [-1], high: [-2], interior: [0], value: 0 }, [f(2)], /the widths \[-1\], \[-2\] do not fit f32\[2\]/],
+    [
+      { low: [-1], high: [-2], interior: [0], value: 0 },
+      [f(2)],
+      /the widths \[-1\], \[-2\] do not fit f32\[2\]/,
+    ],
     [{ low: [1, 0], high: [-4, 0], interior: [0, 0], value: 0 }, [f(2, 2)], /do not fit/],
     [{ low: [0, 0], high: [0, 0], interior: [0, 0], value: 0 }, [f(2)], /do not fit/],
   ],
@@ -155,7 +170,15 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
     [{ spec: { ...conv, windows: [] } }, [f(5, 7), f(2, 3)], /index 1 occurs in one place only/],
     // big alone in an operand, out alone in the result, tap alone in the other operand: a window ties each
     [
-      { spec: { extents: [3, 7, 5], lhs: [1], rhs: [2], out: [0], windows: [{ ...window, big: 1, out: 0, tap: 2 }] } },
+      {
+        spec: {
+          extents: [3, 7, 5],
+          lhs: [1],
+          rhs: [2],
+          out: [0],
+          windows: [{ ...window, big: 1, out: 0, tap: 2 }],
+        },
+      },
       [f(7), f(5)],
       [f(3)],
     ],
@@ -173,7 +196,11 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
   ],
   fold: [
     [{ ...sliding([1], [3]), shape: [2, 5] }, [of('f64', 2, 3, 3)], [of('f64', 2, 5)]],
-    [{ ...sliding([1], [3]), shape: [2, 5] }, [f(2, 3, 2)], /windows of \[2,5\] have the shape \[2,3,3\], got f32\[2, 3, 2\]/],
+    [
+      { ...sliding([1], [3]), shape: [2, 5] },
+      [f(2, 3, 2)],
+      /windows of \[2,5\] have the shape \[2,3,3\], got f32\[2, 3, 2\]/,
+    ],
     [{ ...sliding([1], [9]), shape: [2, 5] }, [f(2, 3, 2)], /does not fit into/],
   ],
   gather: [
@@ -195,7 +222,11 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
   barrier: [[{}, [of('f64', 2)], [of('f64', 2)]]],
   call: [
     [{ name: 'g', rule: {}, ...closed([f(2), f(3)], [f(4), f(5)]) }, [f(2), f(3)], [f(4), f(5)]],
-    [{ name: 'g', rule: {}, ...square }, [f(3)], /g: the arguments do not fit\n {2}takes {2}f32\[2\]\n {2}got {4}f32\[3\]/],
+    [
+      { name: 'g', rule: {}, ...square },
+      [f(3)],
+      /g: the arguments do not fit\n {2}takes {2}f32\[2\]\n {2}got {4}f32\[3\]/,
+    ],
     [{ name: 'g', rule: {}, ...square }, [of('f64', 2)], /the arguments do not fit/],
     [{ name: 'g', rule: {}, ...square }, [f(2), f(2)], /the arguments do not fit/],
     [{ name: 'g', rule: {}, ...closed([f(2), f(2)], [f(2)]) }, [f(2)], /the arguments do not fit/],
@@ -205,9 +236,21 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
     [{ onTrue: square, onFalse: square }, [of('bool'), f(2)], [f(2)]],
     [{ onTrue: square, onFalse: square }, [f(), f(2)], /must be a bool scalar, got f32\[\]/],
     [{ onTrue: square, onFalse: square }, [of('bool', 1), f(2)], /must be a bool scalar/],
-    [{ onTrue: closed([f(3)], [f(2)]), onFalse: square }, [of('bool'), f(2)], /onTrue: the arguments do not fit/],
-    [{ onTrue: square, onFalse: closed([f(3)], [f(2)]) }, [of('bool'), f(2)], /onFalse: the arguments do not fit/],
-    [{ onTrue: square, onFalse: closed([f(2)], [f(3)]) }, [of('bool'), f(2)], /the same types\n {2}true {3}f32\[2\]\n {2}false {2}f32\[3\]/],
+    [
+      { onTrue: closed([f(3)], [f(2)]), onFalse: square },
+      [of('bool'), f(2)],
+      /onTrue: the arguments do not fit/,
+    ],
+    [
+      { onTrue: square, onFalse: closed([f(3)], [f(2)]) },
+      [of('bool'), f(2)],
+      /onFalse: the arguments do not fit/,
+    ],
+    [
+      { onTrue: square, onFalse: closed([f(2)], [f(3)]) },
+      [of('bool'), f(2)],
+      /the same types\n {2}true {3}f32\[2\]\n {2}false {2}f32\[3\]/,
+    ],
     [{ onTrue: square, onFalse: closed([f(2)], [f(2), f(2)]) }, [of('bool'), f(2)], /the same types/],
   ],
   scan: [
@@ -238,7 +281,8 @@ function applied<K extends Op>(op: K, [params, inputs, want]: Case<K>): void {
   if (want instanceof RegExp) {
     assert.throws(
       () => infer(op, params, inputs, 'head'),
-      (e: Error) => e instanceof ShapeError && want.test(e.message) && /while tracing head$|^\w+: /.test(e.message),
+      (e: Error) =>
+        e instanceof ShapeError && want.test(e.message) && /while tracing head$|^\w+: /.test(e.message),
       `${what} is refused with ${want}`,
     )
     return
@@ -278,17 +322,27 @@ function scalarTypes(): void {
       const to = out === 'to' ? { to: 'u32' as const } : {}
       if (domains[on].includes(d)) {
         const want = out === 'to' ? 'u32' : out === 'bool' ? 'bool' : d
-        assert.deepEqual(infer('map', { fn, ...to }, operands(d), '').map(showType), [`${want}[2]`], `${fn} of ${d}`)
+        assert.deepEqual(
+          infer('map', { fn, ...to }, operands(d), '').map(showType),
+          [`${want}[2]`],
+          `${fn} of ${d}`,
+        )
       } else
         assert.throws(() => infer('map', { fn, ...to }, operands(d), ''), domainNames[on], `${fn} of ${d}`)
       if (arity - lead.length > 1)
         for (const other of everyDType)
           if (other !== d)
-            assert.throws(() => infer('map', { fn }, operands(other), ''), /must have one dtype; use cast, got/)
+            assert.throws(
+              () => infer('map', { fn }, operands(other), ''),
+              /must have one dtype; use cast, got/,
+            )
     }
   }
   assert.throws(() => infer('map', { fn: 'cast' }, [f(2)], ''), /needs the dtype to convert to/)
-  assert.throws(() => infer('map', { fn: 'select' }, [f(2), f(2), f(2)], ''), /the condition must be bool, got f32/)
+  assert.throws(
+    () => infer('map', { fn: 'select' }, [f(2), f(2), f(2)], ''),
+    /the condition must be bool, got f32/,
+  )
 }
 
 export const shapeProperties: readonly Property[] = [
@@ -300,7 +354,13 @@ export const shapeProperties: readonly Property[] = [
   ),
   fact('every scalar operation takes the dtypes of its domain, and says so for others', scalarTypes),
   fact('an error of a scalar operation carries its own name', () => {
-    assert.throws(() => infer('map', { fn: 'mul' }, [f(2), f(3)], 'head'), /^ShapeError: mul: the operands' shapes differ\n/)
-    assert.throws(() => infer('flip', { axes: [3] }, [f(2)], 'head'), /^ShapeError: flip: .*\n {2}while tracing head$/)
+    assert.throws(
+      () => infer('map', { fn: 'mul' }, [f(2), f(3)], 'head'),
+      /^ShapeError: mul: the operands' shapes differ\n/,
+    )
+    assert.throws(
+      () => infer('flip', { axes: [3] }, [f(2)], 'head'),
+      /^ShapeError: flip: .*\n {2}while tracing head$/,
+    )
   }),
 ]

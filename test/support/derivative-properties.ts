@@ -1,0 +1,480 @@
+/** Derivatives of what has a rule of its own: reductions, casts, calls, conditions and scans; and when there is none. */
+import assert from 'node:assert/strict'
+import { checkpoint } from '../../src/autodiff/checkpoint.ts'
+import { custom, grad, jvp, vjp } from '../../src/autodiff/grad.ts'
+import { evaluate } from '../../src/backend/cpu/reference-backend.ts'
+import { array, type NDArray } from '../../src/dsl/array.ts'
+import * as b from '../../src/dsl/build.ts'
+import { GradientError } from '../../src/dsl/errors.ts'
+import { equations } from '../../src/dsl/graph.ts'
+import { cond, scan } from '../../src/dsl/ops/control.ts'
+import type { Reduction } from '../../src/dsl/prim.ts'
+import { range, type Shape, size } from '../../src/dsl/shape.ts'
+import { bind1, constant, scope, type Tensor, tensor } from '../../src/dsl/tensor.ts'
+import { key, uniformAt } from '../../src/dsl/threefry.ts'
+import { checkGrads } from '../../src/testing/check-grads.ts'
+import { fact, type Property } from './property.ts'
+
+/** Distinct f64 values in [0.5, 1.5), in no order. */
+const values = (shape: Shape, seed: number): NDArray =>
+  array(
+    shape,
+    'f64',
+    range(size(shape)).map(i => 0.5 + uniformAt(key(seed), i)),
+  )
+const list = (t: Tensor): number[] => Array.from(evaluate(t).data)
+const throwsGradientError = (f: () => unknown, message: RegExp): void => {
+  assert.throws(f, (e: Error) => e instanceof GradientError && message.test(e.message), String(message))
+}
+
+/** Over every set of axes, in an order that is not theirs too. */
+function reductions(how: Reduction): void {
+  for (const axes of [[0], [1], [2], [0, 1], [0, 2], [2, 0], [0, 1, 2]])
+    checkGrads(
+      ((x: Tensor) => {
+        const y = b.reduce(how, x, axes)
+        return b.mul(y, b.add(y, 0.3))
+      }) as (...a: never[]) => unknown,
+      [values([2, 3, 2], axes.length)],
+      { directions: 1 },
+    )
+}
+
+function ties(): void {
+  for (const how of ['max', 'min'] as const) {
+    const x = tensor([[3, 3, 3, 3], how === 'max' ? [1, 2, 2, 0] : [4, 3, 3, 5]], 'f64')
+    const f = (t: Tensor) => b.sum(b.mul(b.reduce(how, t, 1), tensor([1, 10], 'f64')))
+    const shares = [0.25, 0.25, 0.25, 0.25, 0, 5, 5, 0]
+    assert.deepEqual(list(grad(f)(x)), shares)
+    for (const i of range(8)) {
+      const direction = b.reshape(b.cast(b.eq(b.iota([8], 0), i), 'f64'), [2, 4])
+      assert.deepEqual(list(jvp(f, x, direction)[1]), [shares[i]])
+    }
+  }
+  const product = (x: Tensor) => b.reduce('prod', x, 0)
+  for (const [x, want] of [
+    [
+      [0, 3, 4],
+      [12, 0, 0],
+    ],
+    [
+      [0, 0, 4],
+      [0, 0, 0],
+    ],
+    [
+      [2, 3, 4],
+      [12, 8, 6],
+    ],
+  ] as const)
+    assert.deepEqual(list(grad(product)(tensor(x, 'f64'))), want)
+}
+
+/** A derivative has the dtype of what it belongs to. */
+function casts(): void {
+  const widen = (x: Tensor) => b.sum(b.mul(b.cast(x, 'f64'), tensor([2, 3], 'f64')))
+  const narrow = (x: Tensor) => b.sum(b.mul(b.cast(x, 'f32'), tensor([2, 3], 'f32')))
+  for (const [f, dtype, out] of [
+    [widen, 'f32', 'f64'],
+    [narrow, 'f64', 'f32'],
+  ] as const) {
+    const x = tensor([5, 7], dtype)
+    const [g, t] = [grad(f)(x), jvp(f, x, tensor([1, 10], dtype))[1]]
+    assert.deepEqual([g.dtype, t.dtype], [dtype, out])
+    assert.deepEqual([list(g), list(t)], [[2, 3], [32]])
+  }
+}
+
+/** A scan with everything at once: two constants, an integer too, carries and slices of both kinds, in both directions. */
+const loop =
+  (reverse: boolean) =>
+  ({ w, v, h, c, xs }: { readonly [K in 'w' | 'v' | 'h' | 'c' | 'xs']: Tensor }) => {
+    const offset = b.iota([3], 0)
+    const [last, out] = scan(
+      (carry: { h: Tensor; n: Tensor; c: Tensor }, slice: { i: Tensor; x: Tensor; j: Tensor }) => {
+        const count = b.cast(b.add(b.add(carry.n, slice.i), offset), 'f64')
+        const next = b.map('tanh', b.add(b.mul(b.mul(carry.h, w), b.add(v, 0.2)), b.mul(slice.x, count)))
+        const step = {
+          h: next,
+          n: b.add(carry.n, slice.j),
+          c: b.add(b.mul(carry.c, slice.x), b.map('sin', next)),
+        }
+        return [
+          step,
+          { k: slice.i, y: b.mul(next, slice.x), m: b.cast(carry.n, 'f64'), z: b.sub(next, v) },
+        ] as const
+      },
+      { h, n: b.full([3], 1, 'i32'), c },
+      { i: b.iota([4, 3], 0), x: xs, j: b.full([4, 3], 2, 'i32') },
+      { reverse },
+    )
+    const k = b.cast(out.k, 'f64')
+    const parts = [b.mul(last.h, 1.5), last.c, b.mul(out.y, k), b.mul(out.z, out.m), b.mul(out.z, out.z)]
+    return parts.map(p => b.sum(p)).reduce((x, y) => b.add(x, y))
+  }
+const loopArguments = {
+  w: values([3], 1),
+  v: values([3], 2),
+  h: values([3], 3),
+  c: values([3], 4),
+  xs: values([4, 3], 5),
+}
+const asWritten =
+  (reverse: boolean) =>
+  ({ w, v, h, c, xs }: { readonly [K in 'w' | 'v' | 'h' | 'c' | 'xs']: Tensor }) => {
+    const steps = range(4)
+    let [H, C] = [h, c]
+    let n = 1
+    let total: Tensor = b.scalar(0, 'f64')
+    for (const t of reverse ? steps.reverse() : steps) {
+      const x = b.reshape(b.sliceAxis(xs, 0, t, t + 1), [3])
+      const count = b.add(b.iota([3], 0, 'f64'), n + t)
+      const m = n
+      H = b.map('tanh', b.add(b.mul(b.mul(H, w), b.add(v, 0.2)), b.mul(x, count)))
+      C = b.add(b.mul(C, x), b.map('sin', H))
+      n += 2
+      const z = b.sub(H, v)
+      const here = [b.mul(b.mul(H, x), t), b.mul(z, m), b.mul(z, z)]
+        .map(p => b.sum(p))
+        .reduce((p, q) => b.add(p, q))
+      total = b.add(total, here)
+    }
+    return b.add(b.add(total, b.sum(b.mul(H, 1.5))), b.sum(C))
+  }
+function scans(): void {
+  for (const reverse of [false, true]) {
+    const f = loop(reverse)
+    checkGrads(f as (...a: never[]) => unknown, [loopArguments], { directions: 1 })
+    // each argument alone: the others' derivatives are not asked for
+    for (const name of ['w', 'v', 'h', 'c', 'xs'] as const) {
+      const others = Object.fromEntries(
+        Object.entries(loopArguments).map(([k, a]) => [k, tensor(Array.from(a.data), 'f64')]),
+      )
+      const whole = { ...others, xs: b.reshape(others.xs, [4, 3]) } as Parameters<typeof f>[0]
+      const [mine, plain] = [f, asWritten(reverse)].map(g => (x: Tensor) => g({ ...whole, [name]: x }))
+      const x = whole[name]
+      const same = (p: Tensor, q: Tensor) => {
+        const [u, v] = [list(p), list(q)]
+        assert.ok(
+          u.length === v.length && u.every((a, i) => Math.abs(a - v[i]) <= 1e-11 * (1 + Math.abs(a))),
+          `${name}: ${u}, written out ${v}`,
+        )
+      }
+      same(mine(x), plain(x))
+      same(grad(mine)(x), grad(plain)(x))
+      same(jvp(mine, x, b.map('sin', x))[1], jvp(plain, x, b.map('sin', x))[1])
+    }
+  }
+}
+
+/** Conditions whose branches have integers among their operands and results, and use some operands only. */
+function conditions(): void {
+  const f =
+    (positive: boolean) =>
+    (x: Tensor, y: Tensor): Tensor => {
+      const chosen = cond(
+        b.less(b.scalar(0, 'f64'), positive ? 1 : -1),
+        (n: Tensor, u: Tensor, v: Tensor) => ({
+          k: n,
+          p: b.mul(u, v),
+          q: b.map('sin', u),
+          r: b.full([], 2, 'i32'),
+        }),
+        (n: Tensor, _u: Tensor, v: Tensor) => ({
+          k: b.add(n, 1),
+          p: b.map('cos', v),
+          q: b.mul(b.mul(v, v), b.cast(n, 'f64')),
+          r: b.full([], 3, 'i32'),
+        }),
+        b.full([], 3, 'i32'),
+        x,
+        y,
+      )
+      return b.add(
+        b.mul(b.sum(chosen.p), b.cast(b.add(chosen.k, chosen.r), 'f64')),
+        b.sum(b.mul(chosen.q, 0.7)),
+      )
+    }
+  for (const positive of [true, false]) {
+    checkGrads(f(positive) as (...a: never[]) => unknown, [values([3], 6), values([3], 7)], { directions: 1 })
+    const [x, y] = [6, 7].map(seed => tensor(Array.from(values([3], seed).data), 'f64'))
+    const [u, v] = [list(x), list(y)]
+    const dx = u.map((a, i) => (positive ? 5 * v[i] + 0.7 * Math.cos(a) : 0))
+    const dy = v.map((a, i) => (positive ? 5 * u[i] : -7 * Math.sin(a) + 0.7 * 2 * a * 3))
+    const near = (got: Tensor, want: readonly number[]) =>
+      list(got).forEach((g, i) => {
+        assert.ok(Math.abs(g - want[i]) <= 1e-12 * (1 + Math.abs(g)), `${g}, expected ${want[i]}`)
+      })
+    near(grad((t: Tensor) => f(positive)(t, y))(x), dx)
+    near(grad((t: Tensor) => f(positive)(x, t))(y), dy)
+    near(jvp((t: Tensor) => f(positive)(t, y), x, b.full([3], 1, 'f64'))[1], [dx.reduce((p, q) => p + q)])
+    near(jvp((t: Tensor) => f(positive)(x, t), y, b.full([3], 1, 'f64'))[1], [dy.reduce((p, q) => p + q)])
+  }
+}
+
+/** (x, y) to (x y, x + y), with rules that are wrong by factors, so that it shows who is asked. */
+const marked = custom('marked', (x, y) => [b.mul(x, y), b.add(x, y)], {
+  vjp: ([x, y], [xy], [d, e]) => [
+    b.add(b.mul(d, b.mul(y, 10)), e),
+    b.add(b.mul(d, b.add(x, xy)), b.mul(e, 100)),
+  ],
+  jvp: ([_x, y], [xy], [dx, dy]) => [b.add(b.mul(dx, y), b.mul(b.mul(dy, xy), 1000)), b.sub(dx, dy)],
+})
+function calls(): void {
+  const [x, y] = [tensor(3, 'f64'), tensor(5, 'f64')]
+  const g = grad((t: readonly Tensor[]) =>
+    b.add(b.mul(marked(t[0], t[1])[0], 2), b.mul(marked(t[0], t[1])[1], 7)),
+  )([x, y])
+  assert.deepEqual(g.map(list), [[2 * 50 + 7], [2 * 18 + 700]])
+  const second = grad((t: Tensor) => b.sum(marked(x, t)[1]))(y)
+  assert.deepEqual(list(second), [100], 'a result without a cotangent has the cotangent 0')
+  const [, t] = jvp((v: Tensor) => marked(v, y), x, tensor(2, 'f64'))
+  assert.deepEqual(t.map(list), [[10], [2]], 'an operand that does not move has the tangent 0')
+  const [, both] = jvp(
+    (v: readonly Tensor[]) => marked(v[0], v[1]),
+    [x, y],
+    [tensor(2, 'f64'), tensor(3, 'f64')],
+  )
+  assert.deepEqual(both.map(list), [[10 + 45000], [-1]])
+
+  const reverse = custom('reverse', z => [z], { vjp: (_, __, [d]) => [d] })
+  const forward = custom('forward', z => [z], { jvp: (_, __, [d]) => [d] })
+  throwsGradientError(
+    () => jvp((z: Tensor) => reverse(z)[0], x, x),
+    /^jvp: reverse has a reverse rule \(vjp\) only; give it a jvp/,
+  )
+  throwsGradientError(
+    () => grad((z: Tensor) => forward(z)[0])(x),
+    /^grad: forward has a forward rule \(jvp\) only; give it a vjp/,
+  )
+  const none = custom('none', z => [z], { vjp: () => [null] })
+  throwsGradientError(
+    () => grad((z: Tensor) => scope('head', () => none(z)[0]))(x),
+    /the rule of none \(in head\) gives no cotangent for its argument 0, which needs one/,
+  )
+  const few = custom('few', (z, w) => [b.add(z, w)], { vjp: (_, __, [d]) => [d] })
+  throwsGradientError(() => grad((z: Tensor) => few(x, z)[0])(x), /gives no cotangent for its argument 1/)
+  assert.deepEqual(list(grad((z: Tensor) => few(z, x)[0])(x)), [1], 'what is not asked for may be left out')
+  const wrong = custom('wrong', z => [z], { vjp: (_, __, [d]) => [b.reshape(d, [1])] })
+  throwsGradientError(
+    () => grad((z: Tensor) => wrong(z)[0])(x),
+    /the rule of wrong gives f64\[1\] for its argument 0, a f64\[\]/,
+  )
+}
+
+/** Calls without rules: through their bodies, behind barriers only where that is asked for. */
+function bodies(): void {
+  const f = (x: Tensor, y: Tensor) =>
+    [b.mul(b.map('sin', x), y), b.cast(b.less(x, y), 'i32'), b.map('tanh', y)] as const
+  const bare = custom('bare', (x, y) => f(x, y), {})
+  const saved = (x: Tensor, y: Tensor) => checkpoint(f)(x, y)
+  const loss = (g: (x: Tensor, y: Tensor) => readonly Tensor[]) => (x: Tensor, y: Tensor) => {
+    const [p, k, q] = g(x, y)
+    return b.sum(b.add(b.mul(p, b.cast(k, 'f64')), b.mul(q, q)))
+  }
+  const [x, y] = [tensor([0.3, 2, -1], 'f64'), tensor([1, 0.5, 0.25], 'f64')]
+  for (const g of [bare, saved]) {
+    checkGrads(loss(g) as (...a: never[]) => unknown, [values([3], 8), values([3], 9)], { directions: 1 })
+    assert.deepEqual(list(grad(loss(g))(x, y)), list(grad(loss(f))(x, y)))
+    assert.deepEqual(list(grad((t: Tensor) => loss(g)(x, t))(y)), list(grad((t: Tensor) => loss(f)(x, t))(y)))
+    for (const at of [0, 1]) {
+      const one = (h: typeof f | typeof bare) => (t: Tensor) => loss(h)(at === 0 ? t : x, at === 1 ? t : y)
+      assert.deepEqual(list(jvp(one(g), at === 0 ? x : y, x)[1]), list(jvp(one(f), at === 0 ? x : y, x)[1]))
+    }
+  }
+  const barriers = (g: Tensor) => equations([g]).filter(e => e.op === 'barrier').length
+  assert.equal(barriers(grad(loss(bare))(x, y)), 0)
+  assert.equal(barriers(grad(loss(saved))(x, y)), 2, 'a barrier per operand')
+}
+
+/** A gradient that would be 0 because it stops at an operation is an error that names operation, place and argument. */
+function unreachable(): void {
+  const x = tensor([1, 2], 'f64')
+  const asFloat = (t: Tensor) => b.sum(b.cast(t, 'f64'))
+  const only = (f: (t: Tensor) => Tensor, message: RegExp, at: Tensor = x) =>
+    throwsGradientError(() => grad((t: Tensor) => scope('head', () => f(t)))(at), message)
+  only(
+    t => asFloat(b.less(t, 1.5)),
+    /^grad: the result depends on the argument only through lt \(in head\), which has no derivative; if that is meant, put stopGradient\(\) there$/,
+  )
+  only(t => asFloat(b.reduce('argmax', t, 0)), /only through argmax \(in head\)/)
+  only(t => asFloat(b.cast(t, 'i32')), /only through cast/)
+  only(t => asFloat(custom('rounded', z => [b.cast(z, 'i32')], {})(t)[0]), /only through rounded \(in head\)/)
+  only(
+    t =>
+      asFloat(
+        cond(
+          b.eq(b.scalar(0, 'f64'), 0),
+          (z: Tensor) => b.cast(z, 'i32'),
+          (z: Tensor) => b.cast(z, 'i32'),
+          t,
+        ),
+      ),
+    /only through cond \(in head \/ cond\)/,
+  )
+  // a way round: the gradient is that of the way
+  assert.deepEqual(list(grad((t: Tensor) => b.sum(b.mul(t, b.cast(b.less(t, 1.5), 'f64'))))(x)), [1, 0])
+  // meant, not used, or of no result: 0
+  assert.deepEqual(list(grad((t: Tensor) => asFloat(b.less(b.stopGradient(t), 1.5)))(x)), [0, 0])
+  assert.deepEqual(list(grad((_: Tensor) => b.sum(b.mul(tensor([1, 2], 'f64'), 3)))(x)), [0, 0])
+  throwsGradientError(
+    () => vjp((t: Tensor) => [b.less(t, 1), b.sum(x)], x)[1]([x, b.scalar(1, 'f64')]),
+    /only through lt/,
+  )
+  // inside functions the operand is named
+  const call = custom('inner', z => [asFloat(b.less(z, 1))], {})
+  only(t => call(t)[0], /depends on inner's argument 0 only through lt/)
+  const branch = (_: Tensor, z: Tensor) => asFloat(b.less(z, 1))
+  const flag = b.eq(b.scalar(0, 'f64'), 0)
+  only(t => cond(flag, branch, branch, b.full([], 1, 'i32'), t), /depends on operand 1 only through lt/)
+  only(
+    t =>
+      scan(
+        (c: Tensor, z: Tensor) => [b.add(c, b.cast(b.less(z, 1), 'f64')), null] as const,
+        b.scalar(0, 'f64'),
+        t,
+      )[0],
+    /depends on operand 1 only through lt/,
+  )
+  throwsGradientError(
+    () => grad((p: { a: Tensor; c: Tensor }) => b.add(b.sum(p.a), asFloat(b.less(p.c, 1))))({ a: x, c: x }),
+    /depends on 'c' only through lt, which/,
+  )
+}
+
+/** What is used twice gets the sum; integers and what does not move have no tangent. */
+function accumulation(): void {
+  const x = tensor([1, 2, 3], 'f64')
+  assert.deepEqual(list(grad((t: Tensor) => b.sum(b.mul(t, b.add(t, b.map('neg', t)))))(x)), [0, 0, 0])
+  assert.deepEqual(list(grad((t: Tensor) => b.sum(b.add(b.mul(t, 2), b.mul(t, 3))))(x)), [5, 5, 5])
+  // an argument that is a result
+  assert.deepEqual(list(vjp((t: Tensor) => t, x)[1](b.mul(x, 2))), [2, 4, 6])
+  assert.deepEqual(list(jvp((t: Tensor) => t, x, b.mul(x, 2))[1]), [2, 4, 6])
+  assert.deepEqual(list(jvp((_: Tensor) => b.mul(x, x), x, x)[1]), [0, 0, 0])
+  // a padding value does not move
+  const padded = (t: Tensor) => b.pad(t, [1], [1], 7)
+  assert.deepEqual(list(jvp(padded, x, x)[1]), [0, 1, 2, 3, 0])
+  // indices are no data
+  const at = tensor([2, 0], 'i32')
+  assert.deepEqual(list(jvp((t: Tensor) => b.gather(t, at, 0), x, x)[1]), [3, 1])
+  const seed = tensor([1, 2], 'u32')
+  const noise = (t: Tensor) => b.sum(b.mul(t, b.cast(bind1('randomBits', { shape: [3] }, [seed]), 'f64')))
+  assert.deepEqual(list(grad(noise)(x)), list(b.cast(bind1('randomBits', { shape: [3] }, [seed]), 'f64')))
+}
+
+/** Sums over what was repeated, in the shape of the operand; over what was not, none is made. */
+function broadcasts(): void {
+  const pairs = [
+    [
+      [2, 1],
+      [2, 3],
+    ],
+    [
+      [1, 3],
+      [2, 3],
+    ],
+    [
+      [1, 1],
+      [2, 3],
+    ],
+    [[3], [2, 3]],
+    [[1], [2, 3]],
+    [[], [2, 3]],
+    [
+      [2, 1, 2],
+      [4, 2, 3, 2],
+    ],
+  ] as const
+  for (const [from, to] of pairs) {
+    const x = constant(from, 'f64', Float64Array.from(values(from, 1).data))
+    const g = grad((t: Tensor) => b.sum(b.mul(b.broadcastTo(t, to), 2)))(x)
+    assert.deepEqual(g.shape, from)
+    assert.deepEqual(
+      list(g),
+      Array.from(values(from, 1).data, () => (2 * size(to)) / size(from)),
+    )
+  }
+  const x = tensor([[1], [2]], 'f64')
+  const [y, back] = vjp((t: Tensor) => bind1('broadcast', { shape: [2, 1], dims: [0, 1] }, [t]), x)
+  const d = b.identity(y)
+  assert.ok(equations([back(d)], [d]).every(e => e.op !== 'reduce'))
+}
+
+/** Slices of nothing have the gradient 0, in the shape of the operand, and what is cut away has it too. */
+function slices(): void {
+  const x = tensor([1, 2, 3, 4, 5], 'f64')
+  for (const [start, stop, step, want] of [
+    [2, 2, 1, [0, 0, 0, 0, 0]],
+    [2, 2, 3, [0, 0, 0, 0, 0]],
+    [1, 4, 2, [0, 4, 0, 8, 0]],
+    [0, 5, 3, [2, 0, 0, 8, 0]],
+    [1, 5, 3, [0, 4, 0, 0, 10]],
+  ] as const) {
+    const g = grad((t: Tensor) => {
+      const part = bind1('slice', { start: [start], stop: [stop], step: [step] }, [t])
+      return b.sum(b.mul(part, part))
+    })(x)
+    assert.deepEqual(g.shape, [5])
+    assert.deepEqual(list(g), want)
+  }
+}
+
+/** Forward mode makes nothing for what does not move, and integers have the tangent 0. */
+function stillness(): void {
+  const [x, y] = [tensor([1, 2], 'f64'), tensor([3, 5], 'f64')]
+  const product = (u: Tensor, v: Tensor) => custom('product', (p, q) => [b.mul(p, q)], {})(u, v)[0]
+  const made = (t: Tensor) => equations([t]).filter(e => e.op === 'map').length
+  const [value, tangent] = jvp((t: Tensor) => product(t, y), x, x)
+  assert.equal(made(tangent) - made(value), 1)
+  const flag = b.eq(b.scalar(0, 'f64'), 0)
+  const chosen = (t: Tensor) => cond(flag, b.mul, b.add, t, y)
+  const [, moving] = jvp(chosen, x, x)
+  const [condition] = equations([moving])
+    .filter(e => e.op === 'cond')
+    .slice(-1)
+  assert.equal(condition.inputs.length, 4, 'the condition, two operands, one tangent')
+  const counted = (t: Tensor) => {
+    const n = cond(
+      flag,
+      (z: Tensor) => [b.cast(z, 'i32'), z],
+      (z: Tensor) => [b.cast(z, 'i32'), z],
+      t,
+    )[0]
+    const [last, all] = scan(
+      (c: readonly Tensor[], z: Tensor) =>
+        [
+          [b.add(c[0], 1), b.add(c[1], z)],
+          [b.add(c[0], 2), z],
+        ] as const,
+      [b.full([], 7, 'i32'), b.scalar(0, 'f64')] as const,
+      t,
+    )
+    return [n, last[0], all[0]]
+  }
+  assert.deepEqual(jvp(counted, x, x)[1].map(list), [[0, 0], [0], [0, 0]])
+  // the second result of one function as an operand of another
+  const both = (t: Tensor) => custom('both', z => [b.mul(z, 2), b.mul(z, 3)], {})(t)
+  const [, t] = jvp((v: Tensor) => product(both(v)[1], y), x, tensor([1, 10], 'f64'))
+  assert.deepEqual(list(t), [9, 150])
+  const swapped = (v: Tensor) => custom('less', (p, q) => [b.sub(p, q)], {})(both(v)[1], both(v)[0])[0]
+  assert.deepEqual(list(jvp(swapped, x, x)[1]), [1, 2])
+}
+
+export const derivativeProperties: readonly Property[] = [
+  ...(['sum', 'max', 'min', 'prod'] as const).map(how =>
+    fact(`${how}: its gradient agrees with differences over every set of axes`, () => reductions(how)),
+  ),
+  fact('ties share the gradient of an extremum, and a product has one at zeros', ties),
+  fact('a derivative has the dtype of its primal', casts),
+  fact('a scan is the loop written out, whatever is asked for', scans),
+  fact('a condition has the derivative of its branch', conditions),
+  fact('a custom rule is asked in its mode, and its answers are checked', calls),
+  fact(
+    'a call without a rule has the derivative of its body, behind barriers where it is a checkpoint',
+    bodies,
+  ),
+  fact('a derivative that stops at an operation is an error with its name', unreachable),
+  fact('uses add up, and what does not move has no tangent', accumulation),
+  fact('the gradient of a broadcast sums over what was repeated', broadcasts),
+  fact('the gradient of a slice is spread over the operand', slices),
+  fact('forward mode makes nothing for what does not move', stillness),
+]

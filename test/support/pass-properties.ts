@@ -1,0 +1,474 @@
+/** What each pass leaves behind: the same values, and a graph of the form that it is there for. */
+import assert from 'node:assert/strict'
+import fc from 'fast-check'
+import { grad } from '../../src/autodiff/grad.ts'
+import { interpret } from '../../src/backend/cpu/reference.ts'
+import { alignment, placeInArena } from '../../src/backend/memory.ts'
+import { inline } from '../../src/backend/passes/inline.ts'
+import { share } from '../../src/backend/passes/share.ts'
+import { simplify, splitReductions } from '../../src/backend/passes/simplify.ts'
+import { explicitWindows } from '../../src/backend/passes/windows.ts'
+import { array, type NDArray } from '../../src/dsl/array.ts'
+import * as b from '../../src/dsl/build.ts'
+import { type Graph, makeGraph } from '../../src/dsl/graph.ts'
+import { cond, scan } from '../../src/dsl/ops/control.ts'
+import type { Contraction, Reduction } from '../../src/dsl/prim.ts'
+import { range, type Shape, showType, size } from '../../src/dsl/shape.ts'
+import { bind, bind1, constant, type Eqn, input, type Tensor, tensor } from '../../src/dsl/tensor.ts'
+import { key, uniformAt } from '../../src/dsl/threefry.ts'
+import { verify } from '../../src/dsl/verify.ts'
+import { fact, type Property, property } from './property.ts'
+
+type F = (x: Tensor) => Tensor | readonly Tensor[]
+/** The graph of a function of one f64 argument. */
+const graphOf = (f: F, shape: Shape): Graph => {
+  const x = input('x', { shape, dtype: 'f64' })
+  const y = f(x)
+  return makeGraph([x], Array.isArray(y) ? y : [y as Tensor])
+}
+const noise = (shape: Shape): NDArray =>
+  array(
+    shape,
+    'f64',
+    range(size(shape)).map(i => 2 * uniformAt(key(7), i) - 1),
+  )
+const same = (got: readonly NDArray[], want: readonly NDArray[], tolerance: number): void =>
+  want.forEach((w, i) => {
+    assert.equal(showType(got[i]), showType(w))
+    w.data.forEach((v, k) => {
+      const g = got[i].data[k]
+      assert.ok(
+        Object.is(g, v) || Math.abs(g - v) <= tolerance * (1 + Math.abs(v)),
+        `[${k}] is ${g}, expected ${v}`,
+      )
+    })
+  })
+/** Runs a pass on a function, checks its values, and gives the graph. */
+function passed(pass: (g: Graph) => Graph, f: F, shape: Shape, tolerance = 0): Graph {
+  const g = graphOf(f, shape)
+  const out = pass(g)
+  verify(out)
+  same(interpret(out, [noise(shape)]), interpret(g, [noise(shape)]), tolerance)
+  return out
+}
+const ops = (g: Graph): string[] =>
+  g.eqns.map(e => (e.op === 'map' ? e.params.fn : e.op)).filter(o => o !== 'const')
+const single = <K extends Eqn['op']>(g: Graph, op: K): Eqn<K> => {
+  const found = g.eqns.filter(e => e.op === op)
+  assert.equal(found.length, 1, `one ${op} is left of ${ops(g)}`)
+  // the filter has found this op; the union of equations is not generic in it
+  return found[0] as unknown as Eqn<K>
+}
+
+/** Functions, their argument's shape, and the operations that simplification leaves. */
+const simplified: readonly (readonly [string, F, Shape, readonly string[]])[] = [
+  ['stopGradient', x => b.neg(b.stopGradient(x)), [2], ['neg']],
+  ['a reshape to its own shape', x => b.neg(b.identity(x)), [2, 3], ['neg']],
+  ['a reshape of a reshape', x => b.neg(b.reshape(b.reshape(x, [6]), [3, 2])), [2, 3], ['reshape', 'neg']],
+  ['a permutation that moves nothing', x => b.neg(bind1('permute', { order: [0, 1] }, [x])), [2, 3], ['neg']],
+  [
+    'a permutation of a permutation',
+    x => b.neg(b.permute(b.permute(x, [1, 2, 0]), [0, 2, 1])),
+    [2, 3, 4],
+    ['permute', 'neg'],
+  ],
+  [
+    'two permutations that undo each other',
+    x => b.neg(b.permute(b.permute(x, [1, 2, 0]), [2, 0, 1])),
+    [2, 3, 4],
+    ['neg'],
+  ],
+  [
+    'a broadcast to its own shape',
+    x => b.neg(bind1('broadcast', { shape: [2], dims: [0] }, [x])),
+    [2],
+    ['neg'],
+  ],
+  [
+    'a broadcast of a broadcast',
+    x =>
+      b.neg(
+        bind1('broadcast', { shape: [4, 3, 5, 2], dims: [1, 3] }, [
+          bind1('broadcast', { shape: [3, 2], dims: [1] }, [x]),
+        ]),
+      ),
+    [2],
+    ['broadcast', 'neg'],
+  ],
+  [
+    'pads of unlike axes',
+    x => b.pad(b.pad(x, [1, 0], [2, 0], 3, [1, 0]), [0, 2], [0, -1], 3, [0, 2]),
+    [2, 3],
+    ['pad'],
+  ],
+  [
+    'pads of one axis at its ends',
+    x => b.pad(b.pad(x, [1, 0], [0, 0], 3), [0, 0], [2, 0], 3),
+    [2, 3],
+    ['pad', 'pad'],
+  ],
+  [
+    'a spread of an axis that is padded',
+    x => b.pad(b.pad(x, [1, 0], [0, 0], 3), [0, 0], [0, 0], 3, [1, 0]),
+    [2, 3],
+    ['pad', 'pad'],
+  ],
+  [
+    'a pad of an axis that is spread',
+    x => b.pad(b.pad(x, [0, 0], [0, 0], 3, [1, 0]), [1, 0], [0, 0], 3),
+    [2, 3],
+    ['pad', 'pad'],
+  ],
+  [
+    'a pad above, of an axis that is padded above',
+    x => b.pad(b.pad(x, [0, 0], [1, 0], 3), [0, 0], [1, 0], 3, [0, 1]),
+    [2, 3],
+    ['pad', 'pad'],
+  ],
+  [
+    'pads with unlike values',
+    x => b.pad(b.pad(x, [1, 0], [2, 0], 3), [0, 2], [0, 1], 4),
+    [2, 3],
+    ['pad', 'pad'],
+  ],
+  [
+    'pads with zeros of unlike signs',
+    x => b.pad(b.pad(x, [1, 0], [2, 0], 0), [0, 2], [0, 1], -0),
+    [2, 3],
+    ['pad', 'pad'],
+  ],
+  ['a pad of something else', x => b.pad(b.neg(x), [1], [1], 3), [2], ['neg', 'pad']],
+  ['a sum over axes of extent 1', x => b.neg(b.sum(x, [0, 2])), [1, 3, 1], ['reshape', 'neg']],
+  ['a sum over an axis of extent 1 and another', x => b.sum(x, [0, 1]), [1, 3], ['reduce']],
+  ['an argmax over an axis of extent 1', x => b.reduce('argmax', x, 0), [1, 3], ['reduce']],
+  ['an argmin over an axis of extent 1', x => b.reduce('argmin', x, 0), [1, 3], ['reduce']],
+  ['x * 1', x => b.neg(b.mul(x, 1)), [2], ['neg']],
+  ['1 * x', x => b.neg(b.mul(1, x)), [2], ['neg']],
+  ['x / 1', x => b.neg(b.div(x, 1)), [2], ['neg']],
+  ['x - 0', x => b.neg(b.sub(x, 0)), [2], ['neg']],
+  ['1 / x', x => b.div(1, x), [2], ['broadcast', 'div']],
+  ['x + 1', x => b.add(x, 1), [2], ['broadcast', 'add']],
+  ['x - 1', x => b.sub(x, 1), [2], ['broadcast', 'sub']],
+  ['0 - x', x => b.sub(0, x), [2], ['broadcast', 'sub']],
+  ['x + 0, which is not x at -0', x => b.add(x, 0), [2], ['broadcast', 'add']],
+  ['x - -0, which is not x at -0', x => b.sub(x, -0), [2], ['broadcast', 'sub']],
+  ['x * 0, which is not 0 at NaN', x => b.mul(x, 0), [2], ['broadcast', 'mul']],
+  ['x * 2', x => b.mul(x, 2), [2], ['broadcast', 'mul']],
+  ['x / 2', x => b.div(x, 2), [2], ['broadcast', 'div']],
+  ['2 * x', x => b.mul(2, x), [2], ['broadcast', 'mul']],
+  ['x / 0', x => b.div(x, 0), [2], ['broadcast', 'div']],
+  ['max(x, 1)', x => b.map('max', x, 1), [2], ['broadcast', 'max']],
+  ['constants', x => b.mul(x, b.map('exp', b.add(b.full([2], 3, 'f64'), 4))), [2], ['broadcast', 'mul']],
+  [
+    'constants behind a reshape',
+    x => b.mul(x, b.neg(b.reshape(b.full([2, 1], 3, 'f64'), [2]))),
+    [2],
+    ['broadcast', 'mul'],
+  ],
+  ['constants of many values', x => b.mul(x, b.neg(tensor([3, 4], 'f64'))), [2], ['neg', 'mul']],
+  [
+    'a comparison of constants',
+    x => b.select(b.less(b.full([2], 1, 'i32'), 2), x, b.neg(x)),
+    [2],
+    ['neg', 'broadcast', 'select'],
+  ],
+  ['a cast of a constant', x => b.mul(b.cast(b.full([2], 3, 'i32'), 'f64'), x), [2], ['broadcast', 'mul']],
+]
+
+function sharing(): void {
+  const alike = (f: F, shape: Shape = [2, 3]) => ops(passed(share, f, shape))
+  assert.deepEqual(
+    alike(x => b.add(b.map('sin', x), b.map('sin', x))),
+    ['sin', 'add'],
+  )
+  assert.deepEqual(
+    alike(x => b.add(b.neg(b.map('sin', x)), b.neg(b.map('sin', x)))),
+    ['sin', 'neg', 'add'],
+  )
+  assert.deepEqual(
+    alike(x => b.add(b.map('sin', x), b.map('cos', x))),
+    ['sin', 'cos', 'add'],
+  )
+  assert.deepEqual(
+    alike(x => b.sub(b.sub(x, b.neg(x)), b.sub(b.neg(x), x))),
+    ['neg', 'sub', 'sub', 'sub'],
+  )
+  assert.deepEqual(
+    alike(x => b.mul(b.sum(x, 0), b.sum(x, [0])), [2]),
+    ['reduce', 'mul'],
+  )
+  assert.deepEqual(
+    alike(x => [b.sum(x, 0), b.sum(x, 1)]),
+    ['reduce', 'reduce'],
+  )
+  assert.deepEqual(
+    alike(x => b.add(b.barrier(x), b.barrier(x))),
+    ['barrier', 'barrier', 'add'],
+  )
+  assert.deepEqual(
+    alike(x => b.add(b.neg(b.barrier(x)), b.neg(b.barrier(x)))),
+    ['barrier', 'neg', 'barrier', 'neg', 'add'],
+  )
+  const padded = (v: number) => (x: Tensor) => b.pad(x, [1, 0], [0, 0], v)
+  for (const [v, w] of [
+    [0, -0],
+    [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY],
+    [Number.NaN, Number.POSITIVE_INFINITY],
+    [Number.NaN, Number.NEGATIVE_INFINITY],
+    [0, Number.NaN],
+    [1, 2],
+  ]) {
+    assert.equal(alike(x => [padded(v)(x), padded(w)(x)]).length, 2, `pads of ${v} and ${w}`)
+    assert.equal(alike(x => [padded(v)(x), padded(v)(x), padded(w)(x), padded(w)(x)]).length, 2)
+  }
+  // the second result of one equation is not the first
+  const both = (x: Tensor) => bind('call', { name: 'both', rule: {}, ...pairOf(x) }, [x])
+  const twice = passed(share, x => [...both(x).map(y => b.neg(y))], [2])
+  assert.deepEqual(ops(twice), ['call', 'neg', 'neg'])
+
+  const constants = (...list: Tensor[]) =>
+    passed(
+      share,
+      x => list.map(c => b.mul(b.cast(b.reshape(c, [size(c.shape)]), 'f64'), b.sum(x))),
+      [2],
+    ).eqns.filter(e => e.op === 'const').length
+  const count = (n: number, from = 0) => Float64Array.from(range(n), i => i + from)
+  assert.equal(
+    constants(constant([16], 'f64', count(16)), constant([16], 'f64', count(16))),
+    1,
+    'equal by value',
+  )
+  const large = count(17)
+  assert.equal(constants(constant([17], 'f64', large), constant([17], 'f64', large)), 1, 'equal by identity')
+  assert.equal(
+    constants(constant([17], 'f64', large), constant([17], 'f64', count(17))),
+    2,
+    'large, and not looked at',
+  )
+  assert.equal(constants(constant([17], 'f64', large), constant([17], 'f64', count(17, 1))), 2)
+  assert.equal(constants(constant([17], 'f64', count(17, 2)), constant([17], 'f64', large)), 2)
+  assert.equal(constants(constant([2], 'f64', count(2)), constant([2], 'f64', count(2, 1))), 2)
+  assert.equal(constants(constant([2], 'f64', count(2)), constant([2, 1], 'f64', count(2))), 2)
+  assert.equal(constants(tensor([1, 2], 'i32'), tensor([1, 2], 'u32')), 2)
+  assert.equal(constants(tensor([0], 'f64'), tensor([-0], 'f64')), 2)
+  assert.equal(constants(tensor([1, 12], 'f64'), tensor([11, 2], 'f64')), 2)
+  assert.equal(constants(tensor([Number.NaN], 'f64'), tensor([Number.NaN], 'f64')), 1)
+  assert.equal(constants(tensor([0, 1], 'f64'), tensor([0, 1], 'f64'), tensor([0, -0], 'f64')), 2)
+  // what is not changed is not made anew
+  const kept = graphOf(x => [b.map('sin', x), b.sub(x, b.sum(x, [0], true))], [2])
+  assert.equal(share(kept).eqns[0], kept.eqns[0])
+  const half = graphOf(x => b.add(b.map('sin', x), b.map('sin', x)), [2])
+  assert.equal(share(half).eqns.length, 2)
+}
+const pairOf = (like: Tensor) => {
+  const p = input('p', { shape: like.shape, dtype: like.dtype })
+  return { params: [p], body: [b.map('sin', p), b.map('cos', p)] }
+}
+
+function splits(): void {
+  const cut = (how: Reduction, shape: Shape, axes: readonly number[]): readonly number[] | null => {
+    const g = splitReductions(graphOf(x => b.reduce(how, x, axes), shape))
+    verify(g)
+    const all = g.eqns.filter((e): e is Eqn<'reduce'> => e.op === 'reduce')
+    all.forEach(e => {
+      assert.equal(e.params.how, how)
+    })
+    return all.length === 1 ? null : all[0].inputs[0].shape
+  }
+  const sum = (n: number) => cut('sum', [n], [0])
+  // more than 2048 terms, by the divisor nearest to the root; of fewer than 8 parts there is no use
+  assert.deepEqual([sum(2048), sum(2050), sum(2116)], [null, [41, 50], [46, 46]])
+  assert.deepEqual([sum(8 * 257), sum(7 * 293), sum(2053), sum(3 * 683)], [[8, 257], null, null, null])
+  assert.deepEqual(cut('sum', [3, 50, 41], [1, 2]), [3, 41, 50])
+  assert.deepEqual(cut('max', [50, 3, 41], [2, 0]), [3, 41, 50])
+  assert.deepEqual(cut('prod', [2050, 3], [0]), [3, 41, 50])
+  assert.deepEqual(cut('argmax', [2050], [0]), null)
+  assert.deepEqual(cut('argmin', [2050], [0]), null)
+  // with 4096 results a device is busy anyway
+  assert.deepEqual(cut('sum', [4095, 2050], [1]), [4095, 41, 50])
+  assert.deepEqual(cut('sum', [4096, 2050], [1]), null)
+  const position = (x: Tensor) => b.mul(x, b.add(b.iota(x.shape, x.rank - 1, 'f64'), 1))
+  // sums of some thousand terms in another order
+  passed(splitReductions, x => b.reduce('sum', position(x), [2, 0]), [50, 3, 41], 1e-11)
+  passed(splitReductions, x => b.reduce('max', position(x), [0, 1]), [50, 41, 2])
+  passed(splitReductions, x => b.reduce('sum', position(x), [1]), [2, 2050, 3], 1e-11)
+}
+
+function windows(): void {
+  for (const stride of [1, 2, 3])
+    for (const dilation of [1, 2])
+      for (const [padding, taps, n] of [
+        [0, 1, 5],
+        [0, 3, 6],
+        [1, 3, 5],
+        [2, 2, 7],
+        [2, 3, 6],
+      ]) {
+        const out = Math.floor((n + 2 * padding - dilation * (taps - 1) - 1) / stride) + 1
+        const window = { big: 1, out: 4, tap: 3, stride, dilation, padding }
+        const spec = {
+          lhs: [0, 1],
+          rhs: [2, 3],
+          out: [0, 2, 4],
+          extents: [2, n, 3, taps, out],
+          windows: [window],
+        }
+        const convolve = (x: Tensor, w: Tensor) => b.contract(spec, x, w)
+        const kernel = b.map('sin', b.iota([3, taps], 1, 'f64'))
+        const loss = (x: Tensor, w: Tensor) => b.sum(b.mul(convolve(x, w), convolve(x, w)))
+        for (const f of [
+          (x: Tensor) => convolve(x, kernel),
+          (x: Tensor) => grad((y: Tensor) => loss(y, kernel))(x),
+          (x: Tensor) => grad((w: Tensor) => loss(x, w))(kernel),
+        ] as F[]) {
+          const g = passed(explicitWindows, f, [2, n], 1e-13)
+          for (const e of g.eqns) if (e.op === 'contract') plain(e.params.spec, window, n)
+        }
+      }
+  const matrix = graphOf(x => b.contract(matmul, x, x), [3, 3])
+  assert.equal(
+    explicitWindows(matrix).eqns[0],
+    matrix.eqns[0],
+    'a contraction without windows stays as it is',
+  )
+  const both: Contraction = {
+    extents: [3, 4, 2],
+    lhs: [0],
+    rhs: [0],
+    out: [1, 2],
+    windows: [{ big: 1, out: 0, tap: 2, stride: 1, dilation: 1, padding: 0 }],
+  }
+  assert.throws(
+    () => explicitWindows(graphOf(x => b.contract(both, x, x), [3])),
+    /both its big and its tap index/,
+  )
+}
+const matmul: Contraction = { extents: [3, 3, 3], lhs: [0, 1], rhs: [1, 2], out: [0, 2], windows: [] }
+/** Windows without padding, in an operand that is no longer than they reach or the image was. */
+function plain(c: Contraction, before: Contraction['windows'][number], n: number): void {
+  for (const w of c.windows) {
+    assert.equal(w.padding, 0)
+    assert.ok(!c.out.includes(w.big) && w.stride > 0 && w.dilation > 0)
+    const reach = w.stride * (c.extents[w.out] - 1) + w.dilation * (c.extents[w.tap] - 1) + 1
+    assert.ok(reach <= c.extents[w.big], 'every position is inside')
+    const given = w.out === before.out ? n + before.padding : reach
+    assert.equal(c.extents[w.big], Math.max(reach, given), 'and nothing is padded for nothing')
+  }
+}
+
+function inlining(): void {
+  const flagged = (holds: boolean) => (x: Tensor) =>
+    cond(
+      b.less(b.scalar(0, 'f64'), holds ? 1 : -1),
+      () => ({ p: b.map('sin', x), q: b.mul(x, 2) }),
+      () => ({ p: b.map('cos', x), q: b.mul(x, 3) }),
+    )
+  for (const holds of [true, false]) {
+    const g = passed(
+      inline,
+      x => {
+        const { p, q } = flagged(holds)(x)
+        return [p, b.sub(p, q)]
+      },
+      [3],
+    )
+    assert.ok(!ops(g).includes('cond'))
+  }
+  const called = passed(
+    inline,
+    x => bind('call', { name: 'f', rule: {}, ...pairOf(x) }, [x]).map(y => b.neg(y)),
+    [3],
+  )
+  assert.deepEqual(ops(called), ['sin', 'cos', 'neg', 'neg'])
+  for (const reverse of [false, true])
+    for (const n of [0, 1, 4]) {
+      const f = (x: Tensor) => {
+        const w = b.map('sin', x)
+        const xs = b.mul(b.iota([n, 3], 0, 'f64'), 0.7)
+        const [last, out] = scan(
+          (c: { h: Tensor; k: Tensor }, s: { x: Tensor; i: Tensor }) => {
+            const h = b.map('tanh', b.add(b.mul(c.h, w), s.x))
+            return [
+              { h, k: b.add(c.k, s.i) },
+              { y: b.mul(h, x), k: b.sub(c.k, s.i), z: b.less(h, s.x) },
+            ] as const
+          },
+          { h: b.neg(x), k: b.iota([2], 0) },
+          { x: xs, i: b.iota([n, 2], 0) },
+          { reverse },
+        )
+        return [last.h, last.k, out.y, out.k, out.z]
+      }
+      const g = passed(inline, f, [3])
+      assert.ok(!ops(g).includes('scan'))
+      assert.deepEqual(g.outputs.map(showType), [
+        'f64[3]',
+        'i32[2]',
+        `f64[${n}, 3]`,
+        `i32[${n}, 2]`,
+        `bool[${n}, 3]`,
+      ])
+    }
+  // functions in functions
+  const nested = (x: Tensor) =>
+    bind(
+      'call',
+      { name: 'outer', rule: {}, params: [], body: [flagged(true)(b.full([2], 1, 'f64')).p] },
+      [],
+    ).map(y => b.mul(y, b.sum(x)))
+  assert.ok(!ops(passed(inline, nested, [3])).some(o => o === 'call' || o === 'cond'))
+}
+
+const lifetimes = fc.array(
+  fc.record({ bytes: fc.integer({ min: 1, max: 5000 }), first: fc.nat(12), length: fc.nat(6) }),
+  { maxLength: 14 },
+)
+/** Disjoint where both live; as low as the larger ones allow; and no byte more than that. */
+function arena(numRuns: number): void {
+  const up = (n: number) => Math.ceil(n / alignment) * alignment
+  fc.assert(
+    fc.property(lifetimes, values => {
+      const lives = values.map(v => ({ bytes: v.bytes, first: v.first, last: v.first + v.length }))
+      const { offsets, bytes } = placeInArena(lives)
+      const larger = (j: number, i: number) =>
+        lives[j].bytes > lives[i].bytes || (lives[j].bytes === lives[i].bytes && j < i)
+      const meet = (i: number, at: number, j: number) =>
+        lives[i].first <= lives[j].last &&
+        lives[j].first <= lives[i].last &&
+        at < offsets[j] + up(lives[j].bytes) &&
+        offsets[j] < at + up(lives[i].bytes)
+      lives.forEach((_, i) => {
+        assert.equal(offsets[i] % alignment, 0)
+        assert.ok(!lives.some((_, j) => j !== i && meet(i, offsets[i], j)), 'two values overlap')
+        for (let at = 0; at < offsets[i]; at += alignment)
+          assert.ok(
+            lives.some((_, j) => larger(j, i) && meet(i, at, j)),
+            `value ${i} at ${offsets[i]} could lie at ${at}`,
+          )
+      })
+      assert.equal(bytes, Math.max(0, ...lives.map((v, i) => offsets[i] + up(v.bytes))))
+    }),
+    { numRuns },
+  )
+}
+
+export const passProperties: readonly Property[] = [
+  fact('simplify drops what changes nothing, and that alone', () => {
+    for (const [name, f, shape, want] of simplified)
+      assert.deepEqual(ops(passed(simplify, f, shape, 1e-15)), want, name)
+    const composed = single(
+      simplify(graphOf(x => b.permute(b.permute(x, [1, 2, 0]), [0, 2, 1]), [2, 3, 4])),
+      'permute',
+    )
+    assert.deepEqual(composed.params.order, [1, 0, 2])
+  }),
+  fact('share computes equal subexpressions once, but behind a barrier again', sharing),
+  fact('splitReductions cuts what is long and has few results', splits),
+  fact('explicitWindows leaves windows without padding, and pads no more than needed', windows),
+  fact('inline leaves primitives with the values of the functions', inlining),
+  property(
+    'values that live at the same time never overlap in the arena, and lie as low as they can',
+    [60, 300],
+    arena,
+  ),
+]

@@ -99,7 +99,7 @@ const isExpression = (n: AnyNode): boolean =>
 
 const oneLine = (s: string): string => s.replace(/\s+/g, ' ').trim()
 /** How much of the code around a mutant names it. */
-const enough = 24
+const enough = 12
 
 /**
  * The mutants of a target's definitions.
@@ -118,18 +118,16 @@ export function mutantsOf(targets: readonly Target[], source: string, first: num
   const lineAt = linesOf(code, map)
   const text = (n: AnyNode): string => code.slice(n.start, n.end)
   const sites: Site[] = []
-  const mutants: Mutant[] = []
-  const seen = new Set<string>()
+  const found: (Omit<Mutant, 'code'> & { readonly codes: readonly string[] })[] = []
+  const seen = new Map<string, number>()
   const loops: [number, number][] = []
 
-  const describe = (n: AnyNode, to: string, ancestors: readonly AnyNode[]): string => {
-    const around = ancestors.findLast(
-      a =>
-        (a.type.endsWith('Statement') || a.type === 'VariableDeclarator' || a.type === 'Property') &&
-        a.end - a.start > n.end - n.start + enough,
+  /** What names a change, from the least code around it to the most. */
+  const descriptions = (n: AnyNode, to: string, ancestors: readonly AnyNode[]): string[] => {
+    const around = ancestors.filter(a => a.type !== 'Program' && a.end - a.start >= n.end - n.start + enough)
+    return [...around.reverse(), n].map(a =>
+      oneLine(`${code.slice(a.start, n.start)}{${text(n)} => ${to}}${code.slice(n.end, a.end)}`),
     )
-    const at = around && around.end - around.start < 400 ? around : (ancestors[ancestors.length - 1] ?? n)
-    return oneLine(`${code.slice(at.start, n.start)}{${text(n)} => ${to}}${code.slice(n.end, at.end)}`)
   }
   const add = (n: AnyNode, ancestors: readonly AnyNode[], path: string): void => {
     const target = targets.find(t => t.within === undefined || t.within.test(path))
@@ -140,11 +138,10 @@ export function mutantsOf(targets: readonly Target[], source: string, first: num
       for (const to of op.mutate(n, text, ancestors[ancestors.length - 1] ?? null)) {
         if (texts.has(oneLine(to))) continue
         texts.add(oneLine(to))
-        const id = first + mutants.length
-        let code = describe(n, to, ancestors)
-        while (seen.has(`${path} ${code}`)) code += ' again'
-        seen.add(`${path} ${code}`)
-        mutants.push({ id, file, line: lineAt(n.start), group: target.group, operator: op.name, path, code })
+        const id = first + found.length
+        const codes = descriptions(n, to, ancestors)
+        for (const c of new Set(codes)) seen.set(`${path} ${c}`, (seen.get(`${path} ${c}`) ?? 0) + 1)
+        found.push({ id, file, line: lineAt(n.start), group: target.group, operator: op.name, path, codes })
         variants.push({ id, text: to })
       }
     if (variants.length > 0) sites.push({ start: n.start, end: n.end, variants })
@@ -170,6 +167,10 @@ export function mutantsOf(targets: readonly Target[], source: string, first: num
     }
   }
   for (const n of program.body) visit(n, 'body', [], '', false)
+  const mutants = found.map(({ codes, ...m }) => ({
+    ...m,
+    code: codes.find(c => seen.get(`${m.path} ${c}`) === 1) ?? codes[codes.length - 1],
+  }))
   const places = new Map(sites.map(({ variants }) => [variants[0].id, variants[variants.length - 1].id]))
   return { file, mutants, places, program: schemaOf(code, sites, loops) }
 }

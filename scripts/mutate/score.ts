@@ -110,12 +110,14 @@ const row = (name: string, fates: readonly Fate[]): string => {
   return `${name.padEnd(52)} ${`${caught} of ${counted}`.padStart(14)} ${(100 * share).toFixed(1).padStart(6)} %${equal ? `   ${equal} equivalent` : ''}`
 }
 
+const plural = (group: string): string => (group === 'pass' ? 'passes' : `${group}s`)
+
 /** Where a mutant is, and what was done. */
 export const place = (m: Mutant): string => `${m.file}:${m.line} ${m.operator}, in ${m.path}`
 
 /** The report. */
 export function summary({ fates, stale }: MutationResult): string {
-  const parts = [...new Set(fates.map(f => `${f.mutant.file}: ${f.mutant.group}s`))]
+  const parts = [...new Set(fates.map(f => `${f.mutant.file}: ${plural(f.mutant.group)}`))]
   const lost = fates.filter(f => f.by === null && f.equivalent === null)
   return [
     ...lost.flatMap(({ mutant: m }) => [place(m), `    ${m.code}`]),
@@ -126,7 +128,7 @@ export function summary({ fates, stale }: MutationResult): string {
     ...parts.map(p =>
       row(
         p,
-        fates.filter(f => `${f.mutant.file}: ${f.mutant.group}s` === p),
+        fates.filter(f => `${f.mutant.file}: ${plural(f.mutant.group)}` === p),
       ),
     ),
     row('in all', fates),

@@ -1,6 +1,7 @@
 /**
  * The options of `cotangent distill`. In: arguments. Out: settings and a run folder, and the job run on them.
  */
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import type { Size } from '../data/sample.ts'
@@ -116,7 +117,7 @@ export function distillCommand(): Command {
     .allowExcessArguments(false)
   return command.action(async (typed: Typed) => {
     const { out, name, resume = false, stack: _, ...given } = typed
-    const folderName = name ?? (resume ? latestRun(out) : defaultName(given))
+    const folderName = name ?? (resume ? latestRun(out) : freeName(out, defaultName(given)))
     const folder = join(out, folderName)
     const stored = readSettings(folder)
     if (!resume && stored)
@@ -163,4 +164,12 @@ function axesOf(text: string): (typeof axesChoices)[number] {
   const found = axesChoices.find(axes => axes.toLowerCase() === text.toLowerCase())
   if (found === undefined) throw new InvalidArgumentError(`Allowed choices are ${axesChoices.join(', ')}.`)
   return found
+}
+
+/** The name, or with a number behind it where a run has it already: two runs may start in one second. */
+const freeName = (out: string, name: string): string => {
+  for (let n = 1; ; n++) {
+    const candidate = n === 1 ? name : `${name}-${n}`
+    if (!existsSync(join(out, candidate))) return candidate
+  }
 }

@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict'
 import { checkpoint } from '../../src/autodiff/checkpoint.ts'
 import { custom, grad, jvp, vjp } from '../../src/autodiff/grad.ts'
+import { pullback } from '../../src/autodiff/transform.ts'
+import { vmap } from '../../src/autodiff/vmap.ts'
 import { evaluate } from '../../src/backend/cpu/reference-backend.ts'
 import { array, type NDArray } from '../../src/dsl/array.ts'
 import * as b from '../../src/dsl/build.ts'
@@ -311,6 +313,46 @@ function unreachable(): void {
       ),
     /only through cond \(in head \/ cond\)/,
   )
+  only(t => asFloat(b.less(b.map('sin', t), 1.5)), /only through lt \(in head\)/)
+  only(
+    t =>
+      asFloat(
+        vmap((z: Tensor) =>
+          cond(
+            b.less(z, 1),
+            () => b.scalar(1, 'i32'),
+            () => b.scalar(2, 'i32'),
+          ),
+        )(t),
+      ),
+    /only through lt/,
+  )
+  const integers = (z: Tensor) =>
+    cond(
+      b.eq(b.cast(z, 'i32'), 1),
+      (v: Tensor) => b.cast(v, 'i32'),
+      (v: Tensor) => b.cast(v, 'i32'),
+      z,
+    )
+  only(
+    t =>
+      asFloat(
+        vmap((z: Tensor, c: Tensor) =>
+          cond(
+            c,
+            (v: Tensor) => b.cast(v, 'i32'),
+            (v: Tensor) => b.cast(v, 'i32'),
+            z,
+          ),
+        )(t, tensor([1, 0], 'bool')),
+      ),
+    /only through branch/,
+  )
+  only(t => asFloat(vmap(integers)(t)), /only through cast/)
+  throwsGradientError(
+    () => pullback([asFloat(b.less(x, 1))], [x], [b.scalar(1, 'f64')]),
+    /depends on argument 0 only through lt/,
+  )
   // a way round: the gradient is that of the way
   assert.deepEqual(list(grad((t: Tensor) => b.sum(b.mul(t, b.cast(b.less(t, 1.5), 'f64'))))(x)), [1, 0])
   // meant, not used, or of no result: 0
@@ -353,12 +395,37 @@ function accumulation(): void {
   // a padding value does not move
   const padded = (t: Tensor) => b.pad(t, [1], [1], 7)
   assert.deepEqual(list(jvp(padded, x, x)[1]), [0, 1, 2, 3, 0])
+  // beside a constant
+  const beside = (t: Tensor) => b.concat([tensor([9], 'f64'), t, tensor([8], 'f64')], 0)
+  assert.deepEqual(list(jvp(beside, x, x)[1]), [0, 1, 2, 3, 0])
   // indices are no data
   const at = tensor([2, 0], 'i32')
   assert.deepEqual(list(jvp((t: Tensor) => b.gather(t, at, 0), x, x)[1]), [3, 1])
   const seed = tensor([1, 2], 'u32')
   const noise = (t: Tensor) => b.sum(b.mul(t, b.cast(bind1('randomBits', { shape: [3] }, [seed]), 'f64')))
   assert.deepEqual(list(grad(noise)(x)), list(b.cast(bind1('randomBits', { shape: [3] }, [seed]), 'f64')))
+}
+
+/** Integers and bools among the results of a function with a derivative have none. */
+function discreteResults(): void {
+  const x = tensor([1, -2], 'f64')
+  const parts = (t: Tensor) => custom('parts', z => [b.less(z, 0), b.mul(z, 3), b.cast(z, 'i32')], {})(t)
+  const chosen = (t: Tensor) => {
+    const [negative, triple] = parts(t)
+    return b.sum(b.select(negative, b.mul(triple, 2), t))
+  }
+  assert.deepEqual(list(grad(chosen)(x)), [1, 6])
+  assert.deepEqual(list(jvp(chosen, x, x)[1]), [-11])
+  const told: Tensor[] = []
+  const asked = custom('asked', z => [b.cast(z, 'i32'), b.mul(z, 3)], {
+    vjp: (_, __, [d, e]) => {
+      told.push(d)
+      return [e]
+    },
+  })
+  const [, back] = vjp((t: Tensor) => asked(t), x)
+  assert.deepEqual(list(back([tensor([5, 6], 'i32'), tensor([1, 2], 'f64')])), [1, 2])
+  assert.deepEqual(told.map(list), [[0, 0]], 'the cotangent of an integer is 0')
 }
 
 /** Sums over what was repeated, in the shape of the operand; over what was not, none is made. */
@@ -473,6 +540,7 @@ export const derivativeProperties: readonly Property[] = [
     bodies,
   ),
   fact('a derivative that stops at an operation is an error with its name', unreachable),
+  fact('discrete results have no derivative', discreteResults),
   fact('uses add up, and what does not move has no tangent', accumulation),
   fact('the gradient of a broadcast sums over what was repeated', broadcasts),
   fact('the gradient of a slice is spread over the operand', slices),

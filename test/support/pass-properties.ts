@@ -60,6 +60,9 @@ const single = <K extends Eqn['op']>(g: Graph, op: K): Eqn<K> => {
   return found[0] as unknown as Eqn<K>
 }
 
+const nothing = { extents: [2, 0, 2], lhs: [0, 1], rhs: [2, 1], out: [0, 2], windows: [] }
+const pairs = { axes: [0], size: [2], stride: [1], dilation: [1] }
+const rows = () => tensor([[1, 2, 3]], 'f64')
 /** Functions, their argument's shape, and the operations that simplification leaves. */
 const simplified: readonly (readonly [string, F, Shape, readonly string[]])[] = [
   ['stopGradient', x => b.neg(b.stopGradient(x)), [2], ['neg']],
@@ -172,6 +175,23 @@ const simplified: readonly (readonly [string, F, Shape, readonly string[]])[] = 
     [2],
     ['neg', 'broadcast', 'select'],
   ],
+  ['a sum of nothing', x => b.sum(x, 0), [0, 3], ['broadcast']],
+  ['a sum of nothing to one number', x => b.sum(x), [0, 3], []],
+  ['a product of nothing', x => b.reduce('prod', x, 0), [0, 3], ['broadcast']],
+  ['a sum of nothing to nothing', x => b.sum(x, 1), [0, 3], ['reduce']],
+  ['a pad of nothing', x => b.pad(x, [1, 0], [1, 0], 7), [0, 3], ['broadcast']],
+  ['a concatenation of nothing and something', x => b.concat([x, rows(), x], 0), [0, 3], []],
+  [
+    'a concatenation of something, twice, and nothing',
+    x => b.concat([rows(), x, rows()], 0),
+    [0, 3],
+    ['concat'],
+  ],
+  ['a concatenation of nothing and nothing', x => b.concat([x, b.neg(x)], 0), [0, 3], ['neg', 'concat']],
+  ['a product of matrices without elements', x => b.contract(nothing, x, x), [2, 0], ['broadcast']],
+  ['windows that hold nothing', x => b.fold(x, pairs, [1]), [0, 2], ['broadcast']],
+  ['updates of nothing', x => b.scatterAdd(b.iota([0, 3], 0), x, 0, 2), [0, 3], ['broadcast']],
+  ['a map of nothing', x => b.neg(x), [0, 3], ['neg']],
   ['a cast of a constant', x => b.mul(b.cast(b.full([2], 3, 'i32'), 'f64'), x), [2], ['broadcast', 'mul']],
 ]
 
@@ -273,11 +293,19 @@ function splits(): void {
     all.forEach(e => {
       assert.equal(e.params.how, how)
     })
-    return all.length === 1 ? null : all[0].inputs[0].shape
+    if (all.length === 1) return null
+    const [first] = all
+    assert.deepEqual(
+      first.params.axes,
+      [first.inputs[0].shape.length - 1],
+      'the parts are summed along the last axis',
+    )
+    return first.inputs[0].shape
   }
   const sum = (n: number) => cut('sum', [n], [0])
   // more than 2048 terms, by the divisor nearest to the root; of fewer than 8 parts there is no use
   assert.deepEqual([sum(2048), sum(2050), sum(2116)], [null, [41, 50], [46, 46]])
+  assert.deepEqual(sum(45 * 46), [45, 46])
   assert.deepEqual([sum(8 * 257), sum(7 * 293), sum(2053), sum(3 * 683)], [[8, 257], null, null, null])
   assert.deepEqual(cut('sum', [3, 50, 41], [1, 2]), [3, 41, 50])
   assert.deepEqual(cut('max', [50, 3, 41], [2, 0]), [3, 41, 50])
@@ -313,16 +341,19 @@ function windows(): void {
           extents: [2, n, 3, taps, out],
           windows: [window],
         }
-        const convolve = (x: Tensor, w: Tensor) => b.contract(spec, x, w)
-        const kernel = b.map('sin', b.iota([3, taps], 1, 'f64'))
-        const loss = (x: Tensor, w: Tensor) => b.sum(b.mul(convolve(x, w), convolve(x, w)))
-        for (const f of [
-          (x: Tensor) => convolve(x, kernel),
-          (x: Tensor) => grad((y: Tensor) => loss(y, kernel))(x),
-          (x: Tensor) => grad((w: Tensor) => loss(x, w))(kernel),
-        ] as F[]) {
-          const g = passed(explicitWindows, f, [2, n], 1e-13)
-          for (const e of g.eqns) if (e.op === 'contract') plain(e.params.spec, window, n)
+        for (const exchanged of [false, true]) {
+          const convolve = (x: Tensor, w: Tensor) =>
+            exchanged ? b.contract({ ...spec, lhs: spec.rhs, rhs: spec.lhs }, w, x) : b.contract(spec, x, w)
+          const kernel = b.map('sin', b.iota([3, taps], 1, 'f64'))
+          const loss = (x: Tensor, w: Tensor) => b.sum(b.mul(convolve(x, w), convolve(x, w)))
+          for (const f of [
+            (x: Tensor) => convolve(x, kernel),
+            (x: Tensor) => grad((y: Tensor) => loss(y, kernel))(x),
+            (x: Tensor) => grad((w: Tensor) => loss(x, w))(kernel),
+          ] as F[]) {
+            const g = passed(explicitWindows, f, [2, n], 1e-13)
+            for (const e of g.eqns) if (e.op === 'contract') plain(e.params.spec, window, n)
+          }
         }
       }
   const matrix = graphOf(x => b.contract(matmul, x, x), [3, 3])
@@ -420,11 +451,17 @@ function inlining(): void {
 }
 
 const lifetimes = fc.array(
-  fc.record({ bytes: fc.integer({ min: 1, max: 5000 }), first: fc.nat(12), length: fc.nat(6) }),
+  fc.record({
+    bytes: fc.oneof(fc.integer({ min: 1, max: 5000 }), fc.constantFrom(256, 300, 1000)),
+    first: fc.nat(12),
+    length: fc.nat(6),
+  }),
   { maxLength: 14 },
 )
 /** Disjoint where both live; as low as the larger ones allow; and no byte more than that. */
 function arena(numRuns: number): void {
+  // WebGPU's minStorageBufferOffsetAlignment
+  assert.equal(alignment, 256)
   const up = (n: number) => Math.ceil(n / alignment) * alignment
   fc.assert(
     fc.property(lifetimes, values => {

@@ -107,6 +107,7 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
     [{ shape: [4, 2, 3], dims: [0, 2] }, [f(1, 3)], [f(4, 2, 3)]],
     [{ shape: [4], dims: [] }, [f()], [f(4)]],
     [{ shape: [4, 2, 3], dims: [2] }, [f(2, 3)], /does not broadcast/],
+    [{ shape: [4, 2, 3], dims: [1] }, [f(2, 3)], /does not broadcast/],
     [{ shape: [4, 2, 3], dims: [0, 1, 2] }, [f(2, 3)], /does not broadcast/],
     [{ shape: [2, 2], dims: [1, 0] }, [f(2, 2)], /does not broadcast/],
     [{ shape: [2, 2], dims: [0, 0] }, [f(2, 2)], /does not broadcast/],
@@ -147,6 +148,7 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
   concat: [
     [{ axis: 1 }, [of('i32', 2, 3), of('i32', 2, 4), of('i32', 2, 0)], [of('i32', 2, 7)]],
     [{ axis: 0 }, [f(1, 3), f(2, 3)], [f(3, 3)]],
+    [{ axis: 0 }, [of('i32', 2, 3)], [of('i32', 2, 3)]],
     [{ axis: 1 }, [f(2, 3), f(3, 3)], /must agree but on axis 1/],
     [{ axis: 1 }, [f(2, 3), of('f64', 2, 3)], /must agree/],
     [{ axis: 0 }, [f(2), f(2, 3)], /must agree/],
@@ -281,14 +283,14 @@ function applied<K extends Op>(op: K, [params, inputs, want]: Case<K>): void {
   if (want instanceof RegExp) {
     assert.throws(
       () => infer(op, params, inputs, 'head'),
-      (e: Error) =>
-        e instanceof ShapeError && want.test(e.message) && /while tracing head$|^\w+: /.test(e.message),
+      (e: Error) => e instanceof ShapeError && want.test(e.message),
       `${what} is refused with ${want}`,
     )
     return
   }
   const got = infer(op, params, inputs, 'head')
-  assert.deepEqual(got.map(showType), want.map(showType), what)
+  // types and nothing else: a result that kept a tensor would keep its graph
+  assert.deepEqual(got, want, what)
 }
 
 const everyDType = ['f32', 'f64', 'i32', 'u32', 'bool'] as const

@@ -183,6 +183,25 @@ function customRules(): void {
     grad((p: Tensor) => b.sum(vmap((a: Tensor, c: Tensor) => onlyFirst(a, c)[0], [0, 0])(p, y)))(x),
     rows(i => grad((p: Tensor) => b.sum(onlyFirst(p, example(y, i))[0]))(example(x, i))).flat(),
   )
+  near(
+    grad((p: Tensor) => b.sum(vmap((a: Tensor, c: Tensor) => onlyFirst(a, c)[0], [0, null])(p, v)))(x),
+    rows(i => grad((p: Tensor) => b.sum(onlyFirst(p, v)[0]))(example(x, i))).flat(),
+  )
+  const counts: number[] = []
+  const counted = custom('counted', (p, q) => [b.mul(p, q)], {
+    vjp: (inputs, outputs, cotangents) => {
+      counts.push(inputs.length, outputs.length, cotangents.length)
+      return [cotangents[0], cotangents[0]]
+    },
+    jvp: (inputs, outputs, tangents) => {
+      counts.push(inputs.length, outputs.length, tangents.length)
+      return [tangents[0]]
+    },
+  })
+  const batch = (p: Tensor) => b.sum(vmap((a: Tensor) => counted(a, v)[0])(p))
+  grad(batch)(x)
+  jvp(batch, x, x)
+  assert.deepEqual(counts, [2, 1, 1, 2, 1, 2])
   // a mode without a rule stays one
   const reverse = custom('reverse', z => [z], { vjp: (_, __, [d]) => [d] })
   assert.throws(
@@ -215,6 +234,18 @@ function sharing(): void {
   assert.ok(
     equations([flagged]).some(e => e.op === 'cond'),
     'one condition for the whole batch stays a condition',
+  )
+  const stopped = vmap((p: Tensor) => b.mul(p, b.stopGradient(p)))
+  assert.deepEqual(list(grad((p: Tensor) => b.sum(stopped(p)))(x)), list(x))
+  const branches = vmap((p: Tensor) => cond(b.less(b.sum(p), 1.2), b.neg, (t: Tensor) => b.mul(t, t), p))
+  range(n).forEach(i => {
+    const own = grad((p: Tensor) => b.sum(branches(b.reshape(p, [1, 2]))))(example(x, i))
+    assert.deepEqual(list(example(grad((p: Tensor) => b.sum(branches(p)))(x), i)), list(own))
+  })
+  const barred = vmap((p: Tensor) => b.barrier(p))(x)
+  assert.ok(
+    equations([barred]).some(e => e.op === 'barrier'),
+    'a barrier stays one',
   )
   const remat = vmap((p: Tensor) => checkpoint(b.neg)(p))(x)
   assert.ok(

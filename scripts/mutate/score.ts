@@ -1,7 +1,7 @@
 /** Mutation runs and their score. In: which mutants. Out: what became of them, and the report as text. */
 import { key, permutationOf } from '../../src/dsl/threefry.ts'
 import { allMutants, bundleSuite, schemas } from './bundle.ts'
-import { type Equivalent, equivalents } from './equivalents.ts'
+import { equivalents } from './equivalents.ts'
 import type { Mutant } from './mutants.ts'
 import { runAll, surveyOf } from './pool.ts'
 import { targets, whole } from './targets.ts'
@@ -27,17 +27,20 @@ export interface Fate {
   readonly mutant: Mutant
   /** The check that failed; null: it survived. */
   readonly by: string | null
-  readonly equivalent: Equivalent | null
+  /** The proof that it computes what the program computes. */
+  readonly proof: string | null
 }
 
 export interface MutationResult {
   readonly fates: readonly Fate[]
   /** Listed as equivalent, but no such mutant exists, or a check tells it apart. */
-  readonly stale: readonly Equivalent[]
+  readonly stale: readonly string[]
   readonly complete: boolean
 }
 
-const same = (m: Mutant) => (e: Equivalent) => e.file === m.file && e.path === m.path && e.code === m.code
+/** The name by which equivalents are listed. */
+const nameOf = (m: Mutant): string => `${m.file} ${m.path}: ${m.code}`
+const proofs = new Map(equivalents.flatMap(e => e.mutants.map(name => [`${e.file} ${name}`, e.proof])))
 
 /** Runs the suite on the mutants. */
 export async function mutate(options: MutateOptions = {}): Promise<MutationResult> {
@@ -70,10 +73,11 @@ export async function mutate(options: MutateOptions = {}): Promise<MutationResul
   const fates = drawn.map(mutant => ({
     mutant,
     by: by.get(mutant.id) ?? null,
-    equivalent: equivalents.find(same(mutant)) ?? null,
+    proof: proofs.get(nameOf(mutant)) ?? null,
   }))
-  const gone = equivalents.filter(e => !everyMutant.some(m => same(m)(e)))
-  const caught = fates.flatMap(f => (f.by !== null && f.equivalent ? [f.equivalent] : []))
+  const existing = new Set(everyMutant.map(nameOf))
+  const gone = [...proofs.keys()].filter(name => !existing.has(name))
+  const caught = fates.flatMap(f => (f.by !== null && f.proof !== null ? [nameOf(f.mutant)] : []))
   return { fates, stale: [...gone, ...caught], complete: drawn.length === everyMutant.length }
 }
 
@@ -93,7 +97,7 @@ function reachedBy(
 }
 
 const scoreOf = (fates: readonly Fate[]) => {
-  const counted = fates.filter(f => f.equivalent === null)
+  const counted = fates.filter(f => f.proof === null)
   const caught = counted.filter(f => f.by !== null).length
   return { caught, counted: counted.length, share: counted.length === 0 ? 1 : caught / counted.length }
 }
@@ -118,12 +122,10 @@ export const place = (m: Mutant): string => `${m.file}:${m.line} ${m.operator}, 
 /** The report. */
 export function summary({ fates, stale }: MutationResult): string {
   const parts = [...new Set(fates.map(f => `${f.mutant.file}: ${plural(f.mutant.group)}`))]
-  const lost = fates.filter(f => f.by === null && f.equivalent === null)
+  const lost = fates.filter(f => f.by === null && f.proof === null)
   return [
     ...lost.flatMap(({ mutant: m }) => [place(m), `    ${m.code}`]),
-    ...stale.map(
-      e => `listed as equivalent, but it is caught or does not exist: ${e.file} ${e.path}\n    ${e.code}`,
-    ),
+    ...stale.map(e => `listed as equivalent, but it is caught or does not exist: ${e}`),
     '',
     ...parts.map(p =>
       row(

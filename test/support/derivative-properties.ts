@@ -357,6 +357,7 @@ function unreachable(): void {
   assert.deepEqual(list(grad((t: Tensor) => b.sum(b.mul(t, b.cast(b.less(t, 1.5), 'f64'))))(x)), [1, 0])
   // meant, not used, or of no result: 0
   assert.deepEqual(list(grad((t: Tensor) => asFloat(b.less(b.stopGradient(t), 1.5)))(x)), [0, 0])
+  assert.deepEqual(list(grad((t: Tensor) => b.stopGradient(asFloat(b.less(t, 1.5))))(x)), [0, 0])
   assert.deepEqual(list(grad((_: Tensor) => b.sum(b.mul(tensor([1, 2], 'f64'), 3)))(x)), [0, 0])
   throwsGradientError(
     () => vjp((t: Tensor) => [b.less(t, 1), b.sum(x)], x)[1]([x, b.scalar(1, 'f64')]),

@@ -5,7 +5,7 @@ import { interpret } from '../../src/backend/cpu/reference.ts'
 import { array, type NDArray } from '../../src/dsl/array.ts'
 import * as b from '../../src/dsl/build.ts'
 import { equations } from '../../src/dsl/graph.ts'
-import { type ScalarOp, type ScalarRecord, scalars } from '../../src/dsl/scalar.ts'
+import { type Ex, type ScalarOp, type ScalarRecord, scalars } from '../../src/dsl/scalar.ts'
 import { constant, type Tensor } from '../../src/dsl/tensor.ts'
 import { key, uniformAt } from '../../src/dsl/threefry.ts'
 import { trace } from '../../src/dsl/trace.ts'
@@ -191,6 +191,19 @@ function cost(): void {
   assert.ok(!ops('max', 0).slice(1).includes('neg') && ops('max', 0).filter(o => o === 'mul').length === 1)
 }
 
+/** The factors that derivative rules take apart. */
+function literals(): void {
+  for (const fn of smooth) {
+    const record: ScalarRecord = scalars[fn]
+    const args = Array.from({ length: record.arity + 1 }, (_, i): Ex => {
+      const dtype = fn === 'select' && i === 0 ? 'bool' : 'f64'
+      return { k: 'arg', i, dtype }
+    })
+    const partials = record.partials as ((...x: readonly Ex[]) => readonly (Ex | null)[]) | null
+    for (const p of partials?.(...args) ?? []) if (p?.k === 'lit') assert.ok([-1, 0, 1].includes(p.value), fn)
+  }
+}
+
 export const partialProperties: readonly Property[] = [
   ...smooth.map(fn =>
     property(`${fn}: its partials, and theirs, agree with differences where it is smooth`, [4, 20], n =>
@@ -200,4 +213,5 @@ export const partialProperties: readonly Property[] = [
   fact('kinks follow PyTorch: shares at ties, 0 at corners, powers of 0', conventions),
   fact('what is not chosen has the gradient 0, whatever its cotangent', zeros),
   fact('a derivative of 1, -1 or 0 is no product', cost),
+  fact('a partial that is a literal is 1, -1 or 0', literals),
 ]

@@ -65,6 +65,20 @@ const control = {
 }
 Object.assign(globalThis, { __mutation: control })
 
+/** Elements of typed arrays that one check may make: a mutant that asks for more has gone astray. */
+const maxElements = 2 ** 27
+let elements = 0
+for (const name of ['Float64Array', 'Float32Array', 'Int32Array', 'Uint32Array', 'Uint8Array'] as const)
+  Object.assign(globalThis, {
+    [name]: new Proxy(globalThis[name], {
+      construct: (array, [length, ...rest], target) => {
+        if (typeof length === 'number') elements += length
+        if (elements > maxElements) throw new RangeError('more memory than the program needs')
+        return Reflect.construct(array, [length, ...rest], target)
+      },
+    }),
+  })
+
 const load = new Function('require', 'module', 'exports', script)
 const require = createRequire(`${root}/package.json`)
 /** A fresh copy of all modules. */
@@ -81,6 +95,7 @@ function surveySuite(): Survey {
   const out = checks.map(check => {
     hits = new Set()
     ticks = 0
+    elements = 0
     const start = performance.now()
     try {
       check.run(check.quick)
@@ -113,6 +128,7 @@ function run({ id, checks }: Job): Outcome {
   }
   for (const { index, ticks: usual } of checks) {
     ticks = 0
+    elements = 0
     maxTicks = 200 + 4 * usual
     const check = suite[index]
     try {

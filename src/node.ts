@@ -3,6 +3,7 @@ import { pipe } from 'fp-ts/lib/function.js'
 import * as TE from 'fp-ts/lib/TaskEither.js'
 import type { Backend } from './backend/backend.ts'
 import { cpuBackend } from './backend/cpu/executor.ts'
+import { coversOnce } from './backend/cpu/nest.ts'
 import { referenceBackend } from './backend/cpu/reference-backend.ts'
 import { cores, startThreads } from './backend/cpu/threads.ts'
 import { planGraph } from './backend/pipeline.ts'
@@ -53,12 +54,18 @@ export const openBackend = (
 }
 
 const openCPU = (threads = cores()): Backend =>
-  cpuBackend(g => planGraph(g, k => chooseSchedule(k, cpuTarget)), {
-    threads,
-    start: memory => startThreads(threads, memory),
-  })
+  cpuBackend(
+    (g, donated) => planGraph(g, k => chooseSchedule(k, cpuTarget), { donated, inPlace: coversOnce }),
+    { threads, start: memory => startThreads(threads, memory) },
+  )
 const openWebGPU = (options: AdapterOptions & WebGPUOptions): TE.TaskEither<DeviceError, Backend> =>
   pipe(
     openDevice(options),
-    TE.map(device => webgpuBackend(device, g => planGraph(g, webgpuScheduler(device.info)), options)),
+    TE.map(device =>
+      webgpuBackend(
+        device,
+        (g, donated) => planGraph(g, webgpuScheduler(device.info), { donated, inPlace: () => true }),
+        options,
+      ),
+    ),
   )

@@ -27,10 +27,11 @@ export const isResident = (a: Argument): a is Resident => 'read' in a
 
 /** A compiled graph. */
 export interface Program {
-  /** Kernels in the plan, bytes of intermediates: what a profile prints. */
-  readonly stats: { readonly kernels: number; readonly arenaBytes: number }
+  /** Kernels in the plan, bytes of intermediates, and of all that a run holds: known before it runs. */
+  readonly stats: { readonly kernels: number; readonly arenaBytes: number; readonly peakBytes: number }
   /**
-   * Runs once. `donate[i]`: argument i is not needed afterwards, its memory may be reused.
+   * Runs once. `donate[i]`: argument i is not needed afterwards, its memory may be reused; it must be true of the
+   * arguments that the graph was compiled to overwrite.
    * Calls are executed in order; results are on the device when the promise resolves or when they are read.
    */
   run(args: readonly Argument[], donate: readonly boolean[]): Promise<readonly Resident[]>
@@ -41,7 +42,8 @@ export interface Backend {
   /** One line for people: the device, its driver. */
   readonly description: string
   readonly dtypes: readonly DType[]
-  compile(graph: Graph): TaskEither<CotangentError, Program>
+  /** @param donated the arguments that every run gives up: results may be written in their memory */
+  compile(graph: Graph, donated?: readonly boolean[]): TaskEither<CotangentError, Program>
   /** Bytes of device memory held now: what leak tests read. */
   memory(): { readonly buffers: number; readonly bytes: number }
   close(): void

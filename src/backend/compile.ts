@@ -23,6 +23,15 @@ export type Residents<T> = MapTree<T, Tensor, Resident>
 /** A tree of tensors as a tree of their types. */
 export type Types<T> = MapTree<T, Tensor, TensorType>
 
+/** What `compile` may assume. */
+export interface CompileOptions {
+  /**
+   * Positions of arguments that each call gives up: they are gone afterwards, and results are written in their
+   * memory where they fit. A training step that donates its state updates it in place.
+   */
+  readonly donate?: readonly number[]
+}
+
 /** A compiled function. */
 export interface Executable<Args extends readonly unknown[], R> {
   /**
@@ -30,14 +39,8 @@ export interface Executable<Args extends readonly unknown[], R> {
    * @throws CompileError if an argument's type is not the compiled one; DeviceError if the device fails
    */
   (...args: { readonly [I in keyof Args]: Arguments<Args[I]> }): Promise<Arrays<R>>
-  /**
-   * Runs, and leaves the results on the device: parameters stay there from step to step.
-   * @param options.donate positions of arguments whose memory may be reused; they are gone afterwards
-   */
-  resident(
-    args: { readonly [I in keyof Args]: Arguments<Args[I]> },
-    options?: { readonly donate?: readonly number[] },
-  ): Promise<Residents<R>>
+  /** Runs, and leaves the results on the device: parameters stay there from step to step. */
+  resident(args: { readonly [I in keyof Args]: Arguments<Args[I]> }): Promise<Residents<R>>
   readonly graph: Graph
   readonly stats: Program['stats']
 }
@@ -62,23 +65,28 @@ export const dispose = (tree: unknown): void => {
  * Compiles a function over trees of tensors for arguments of the given types.
  * @param fn pure: traced once, so what it does besides building tensors happens once
  * @param specs one tree of types per argument: `spec([8, 3, 64, 64])`, or arrays to take the types from
+ * @param options.donate positions of arguments whose memory results may take over
  * @example const exe = await compile(step, [spec([2]), spec([8, 2])], backend)()
  */
 export const compile = <Args extends readonly unknown[], R>(
   fn: (...args: Args) => R,
   specs: { readonly [I in keyof Args]: Types<Args[I]> },
   backend: Backend,
-): TE.TaskEither<CotangentError, Executable<Args, R>> =>
-  pipe(
-    TE.fromEither(attempt(() => trace(fn as (...args: never[]) => unknown, specs.map(toTypes)))),
+  { donate = [] }: CompileOptions = {},
+): TE.TaskEither<CotangentError, Executable<Args, R>> => {
+  const types = specs.map(toTypes)
+  const donated = types.flatMap((tree, i) => leaves(tree, isType).map(() => donate.includes(i)))
+  return pipe(
+    TE.fromEither(attempt(() => trace(fn as (...args: never[]) => unknown, types))),
     TE.chainFirst(({ graph }) => TE.fromEither(checkDTypes(graph, backend))),
     TE.chain(({ graph, result }) =>
       pipe(
-        backend.compile(graph),
-        TE.map(program => executable<Args, R>(specs.map(toTypes), result, graph, program)),
+        backend.compile(graph, donated),
+        TE.map(program => executable<Args, R>({ types, result, graph, program, donated })),
       ),
     ),
   )
+}
 
 const toTypes = (tree: unknown): unknown =>
   mapTree(
@@ -112,13 +120,25 @@ function checkDTypes(g: Graph, backend: Backend): E.Either<CotangentError, void>
     : E.right(undefined)
 }
 
-function executable<Args extends readonly unknown[], R>(
-  specs: readonly unknown[],
-  result: unknown,
-  graph: Graph,
-  program: Program,
-): Executable<Args, R> {
-  const wanted = specs.map(tree => leaves(tree, isType))
+/** A program, and what is known of the function that it was made of. */
+interface Made {
+  /** One tree per argument. */
+  readonly types: readonly unknown[]
+  readonly result: unknown
+  readonly graph: Graph
+  readonly program: Program
+  /** By leaf of the arguments. */
+  readonly donated: readonly boolean[]
+}
+
+function executable<Args extends readonly unknown[], R>({
+  types,
+  result,
+  graph,
+  program,
+  donated,
+}: Made): Executable<Args, R> {
+  const wanted = types.map(tree => leaves(tree, isType))
   const gather = (args: readonly unknown[]): Argument[] =>
     wanted.flatMap((want, i) => {
       const got = leaves(args[i], isArgument)
@@ -138,16 +158,10 @@ function executable<Args extends readonly unknown[], R>(
         return leaf
       })
     })
-  const resident = async (
-    args: readonly unknown[],
-    { donate = [] as readonly number[] } = {},
-  ): Promise<readonly Resident[]> => {
-    if (args.length !== specs.length)
-      throw new CompileError(`${args.length} arguments; the function takes ${specs.length}`)
-    return program.run(
-      gather(args),
-      wanted.flatMap((want, i) => want.map(() => donate.includes(i))),
-    )
+  const resident = async (args: readonly unknown[]): Promise<readonly Resident[]> => {
+    if (args.length !== types.length)
+      throw new CompileError(`${args.length} arguments; the function takes ${types.length}`)
+    return program.run(gather(args), donated)
   }
   const call = async (...args: readonly unknown[]) => {
     const out = await resident(args)
@@ -156,8 +170,7 @@ function executable<Args extends readonly unknown[], R>(
     return fillTree(result, isTensor, arrays)
   }
   return Object.assign(call, {
-    resident: async (args: readonly unknown[], options?: { donate?: readonly number[] }) =>
-      fillTree(result, isTensor, await resident(args, options)),
+    resident: async (args: readonly unknown[]) => fillTree(result, isTensor, await resident(args)),
     graph,
     stats: program.stats,
   }) as unknown as Executable<Args, R>

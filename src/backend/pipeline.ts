@@ -12,6 +12,7 @@ import { type Graph, makeGraph } from '../dsl/graph.ts'
 import { printGraph } from '../dsl/print.ts'
 import { size } from '../dsl/shape.ts'
 import type { Eqn, Tensor } from '../dsl/tensor.ts'
+import { type Donation, keepAll, takeOvers } from './donation.ts'
 import { group } from './fuse.ts'
 import type { Kernel, Schedule } from './kernel.ts'
 import { type Lowered, lowerKernel, lowerScatter } from './lower.ts'
@@ -73,17 +74,17 @@ export const optimise = (g: Graph, observe: Observe = printTraced, list: readonl
 /** A schedule for each kernel: what a target brings. */
 export type Scheduler = (kernel: Kernel) => Schedule
 
-/** A graph as kernels with their places in memory. */
-export function planGraph(traced: Graph, schedule: Scheduler): Plan {
+/**
+ * A graph as kernels with their places in memory.
+ * @param donation which arguments' memory results may take over
+ */
+export function planGraph(traced: Graph, schedule: Scheduler, donation: Donation = keepAll): Plan {
   const g = materialiseOutputs(optimise(traced))
   const { groups, stored } = group(g)
   const constants: { type: Tensor; data: TypedArray }[] = []
   const refs = new Map<Eqn, BufferRef>()
   g.inputs.forEach((t, index) => {
     refs.set(t.eqn, { k: 'input', index })
-  })
-  g.outputs.forEach((t, index) => {
-    refs.set(t.eqn, { k: 'output', index })
   })
   const lowered: { readonly l: Lowered; readonly root: Eqn }[] = groups.flatMap(({ root, head }) =>
     size(root.types[0].shape) === 0
@@ -92,6 +93,15 @@ export function planGraph(traced: Graph, schedule: Scheduler): Plan {
           l => ({ l, root }),
         ),
   )
+  const placed = lowered.map(({ l }) => {
+    const kernel = normaliseKernel(l.kernel)
+    return { kernel, schedule: schedule(kernel), eqns: l.tensors.map(t => t.eqn) }
+  })
+  const takenOver = takeOvers(placed, g.inputs, g.outputs, donation)
+  g.outputs.forEach((t, index) => {
+    const input = takenOver.get(index)
+    refs.set(t.eqn, input === undefined ? { k: 'output', index } : { k: 'input', index: input })
+  })
   // Lifetimes of what lies in the arena: from the first kernel that touches it to the last.
   const lives = new Map<Eqn, { bytes: number; first: number; last: number }>()
   lowered.forEach(({ l }, step) => {
@@ -117,11 +127,15 @@ export function planGraph(traced: Graph, schedule: Scheduler): Plan {
     inputs: g.inputs.map(typeOf),
     outputs: g.outputs.map(typeOf),
     constants: constants.map(c => ({ type: typeOf(c.type), data: c.data })),
-    steps: lowered.map(({ l, root }): Dispatch => {
-      const kernel = normaliseKernel(l.kernel)
-      const bindings = l.tensors.map(t => refs.get(t.eqn) as BufferRef)
-      return { kernel, schedule: schedule(kernel), bindings, scope: root.scope }
-    }),
+    takenOver,
+    steps: placed.map(
+      ({ kernel, schedule, eqns }, i): Dispatch => ({
+        kernel,
+        schedule,
+        bindings: eqns.map(e => refs.get(e) as BufferRef), // every buffer is an argument, a result, a constant or in `lives`
+        scope: lowered[i].root.scope,
+      }),
+    ),
     arenaBytes: bytes,
   }
 }

@@ -1,5 +1,6 @@
 /** The plan: kernels in order, and where each of their buffers lies. What the executors run. */
 import type { DType, TypedArray } from '../dsl/dtype.ts'
+import { showType, size } from '../dsl/shape.ts'
 import type { TensorType } from '../dsl/tensor.ts'
 import type { Kernel, Schedule } from './kernel.ts'
 
@@ -16,7 +17,7 @@ export type BufferRef =
 export interface Dispatch {
   readonly kernel: Kernel
   readonly schedule: Schedule
-  /** One per buffer of the kernel. No buffer is bound both for reading and for writing. */
+  /** One per buffer of the kernel. What is both read and written is an argument that a result takes over. */
   readonly bindings: readonly BufferRef[]
   /** The place in the user's function, for profiles and errors. */
   readonly scope: string
@@ -25,9 +26,41 @@ export interface Dispatch {
 export interface Plan {
   readonly inputs: readonly TensorType[]
   readonly outputs: readonly TensorType[]
+  /** The results that are written in the memory of a donated argument: result -> argument. Absent: none. */
+  readonly takenOver?: ReadonlyMap<number, number>
   readonly constants: readonly { readonly type: TensorType; readonly data: TypedArray }[]
   readonly steps: readonly Dispatch[]
   readonly arenaBytes: number
+}
+
+/** The bytes that a run holds at most: arguments, constants, results and intermediates. */
+export function peakBytes({ inputs, outputs, takenOver, constants, arenaBytes }: Plan): number {
+  const own = outputs.filter((_, o) => takenOver?.has(o) !== true)
+  const types = [...inputs, ...own, ...constants.map(c => c.type)]
+  return types.reduce((n, t) => n + deviceBytes(t.dtype, size(t.shape)), arenaBytes)
+}
+
+/** What takes most of a plan's memory, in words: for errors. */
+export function largest({ inputs, outputs, steps }: Plan, count = 3): string {
+  const types = (what: string, all: readonly TensorType[]) =>
+    all.map((t, i) => ({ what: `${what} ${i}, ${showType(t)}`, bytes: deviceBytes(t.dtype, size(t.shape)) }))
+  const intermediates = new Map(
+    steps.flatMap(({ kernel, bindings, scope }) =>
+      bindings.flatMap((b, i) =>
+        b.k === 'arena' && kernel.buffers[i].access !== 'read'
+          ? [
+              [
+                `${b.offset} ${scope}`,
+                { what: `an intermediate of ${scope || kernel.name}`, bytes: b.bytes },
+              ] as const,
+            ]
+          : [],
+      ),
+    ),
+  )
+  const all = [...types('argument', inputs), ...types('result', outputs), ...intermediates.values()]
+  const top = all.sort((a, b) => b.bytes - a.bytes).slice(0, count)
+  return `The largest: ${top.map(t => `${t.what}: ${(t.bytes / 2 ** 20).toFixed(1)} MiB`).join('; ')}`
 }
 
 /** Bytes of a buffer of n elements on a device, where bool takes a 32-bit word. */

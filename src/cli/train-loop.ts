@@ -175,9 +175,9 @@ async function compileStep(phase: Phase, input: StepArrays, backend: Backend): P
   const fixedTypes = Object.fromEntries(
     Object.entries(phase.fixed).map(([name, a]): [string, TensorType] => [name, isResident(a) ? a.type : a]),
   )
-  const exe = await unwrap(compile(traced, [phase.initial, input, fixedTypes], backend))
+  const exe = await unwrap(compile(traced, [phase.initial, input, fixedTypes], backend, { donate: [0] }))
   return {
-    run: (state, given) => exe.resident([state, given, phase.fixed], { donate: [0] }),
+    run: (state, given) => exe.resident([state, given, phase.fixed]),
     names: () => names,
   }
 }

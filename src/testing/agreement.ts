@@ -51,22 +51,30 @@ const noisy = (g: Graph, amplitude: number, seed: number): Graph => {
 
 /** The relative error of one rounding. */
 const rounding = { f32: 2 ** -24, f64: 2 ** -53 } as const
-/** Noise of a few roundings, and of many: a choice that flips must have its chance. */
-const amplitudes = [4, 4, 16, 64] as const
+/**
+ * Noise of a few roundings, and of many. A tie that rounding decides flips in about half of the draws: the second
+ * lot, drawn only where the first does not explain a difference, misses it once in 2^28.
+ */
+const amplitudes = [
+  [4, 4, 16, 64],
+  [4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 16, 16, 16, 16, 16, 16, 16, 16, 64, 64, 64, 64],
+] as const
 
 /**
  * How far rounding errors may move each result of a graph in f64: the largest movement of any element.
  * @param want  the results without noise
+ * @param lot   which draws of noise: 0, the first few, or 1, many more
  */
 export function movement(
   g: Graph,
   args: readonly NDArray[],
   want: readonly NDArray[],
   float: FloatDType,
+  lot: 0 | 1 = 0,
 ): number[] {
   const moved = want.map(() => 0)
-  amplitudes.forEach((amplitude, seed) => {
-    interpret(noisy(g, amplitude * rounding[float], seed + 1), args).forEach((got, i) => {
+  amplitudes[lot].forEach((amplitude, seed) => {
+    interpret(noisy(g, amplitude * rounding[float], 100 * lot + seed + 1), args).forEach((got, i) => {
       moved[i] = Math.max(moved[i], distance(got, want[i]).absolute)
     })
   })
@@ -125,9 +133,14 @@ export function agreement(
   const plain = distances.map(d => d.absolute <= base * d.scale)
   const worst = Math.max(0, ...distances.map((d, i) => (plain[i] ? d.absolute / d.scale : 0)))
   if (plain.every(ok => ok)) return { worst, illConditioned: 0, failure: null }
-  const moved = movement(g, args, want, float)
-  const tolerances = distances.map((d, i) => base * d.scale + margin * moved[i])
-  const bad = distances.findIndex((d, i) => !(d.absolute <= tolerances[i]))
+  let tolerances: readonly number[] = distances.map(d => base * d.scale)
+  let bad = -1
+  for (const lot of [0, 1] as const) {
+    const moved = movement(g, args, want, float, lot)
+    tolerances = tolerances.map((t, i) => Math.max(t, base * distances[i].scale + margin * moved[i]))
+    bad = distances.findIndex((d, i) => !(d.absolute <= tolerances[i]))
+    if (bad < 0) break
+  }
   const failure =
     bad < 0
       ? null

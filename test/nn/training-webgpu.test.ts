@@ -20,7 +20,7 @@ const afterCollection = (): number => {
   const { heapUsed, external } = process.memoryUsage()
   return heapUsed + external
 }
-const compiled = (backend: Backend) => unwrap(compile(step, [state, batch, taught], backend))
+const compiled = (backend: Backend) => unwrap(compile(step, [state, batch, taught], backend, { donate: [0] }))
 const arraysOf = (tree: unknown): { readonly path: string; readonly leaf: NDArray }[] =>
   leaves(tree, (x): x is NDArray => isArgument(x))
 
@@ -54,7 +54,7 @@ for (const name of ['cpu', 'webgpu'] as const)
     let current: unknown = state
     const readings: { buffers: number; bytes: number; heap: number }[] = []
     for (let i = 0; i < 500; i++) {
-      const out = await exe.resident([current as typeof state, batch, taught], { donate: [0] })
+      const out = await exe.resident([current as typeof state, batch, taught])
       const loss = await read(out.loss)
       assert.ok(Number.isFinite(loss.data[0]), `step ${i}`)
       current = out.state

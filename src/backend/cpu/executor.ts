@@ -4,17 +4,14 @@
  * threads where there is one; long runs give way to the event loop.
  */
 import { tryCatch } from 'fp-ts/lib/TaskEither.js'
-import type { NDArray } from '../../dsl/array.ts'
-import { type DType, makeData, type TypedArray } from '../../dsl/dtype.ts'
-import { CotangentError, DeviceError, ShapeError } from '../../dsl/errors.ts'
+import { CotangentError, DeviceError } from '../../dsl/errors.ts'
 import type { Graph } from '../../dsl/graph.ts'
-import { showType, size } from '../../dsl/shape.ts'
-import type { TensorType } from '../../dsl/tensor.ts'
-import type { Argument, Backend, Program, Resident } from '../backend.ts'
+import type { Backend, Program, Resident } from '../backend.ts'
 import { instructions, type Kernel, printKernel } from '../kernel.ts'
-import { type BufferRef, type Dispatch, deviceBytes, type Plan } from '../plan.ts'
-import { checkFits, type Heap, makeHeap } from './heap.ts'
+import { type BufferRef, type Dispatch, largest, type Plan, peakBytes } from '../plan.ts'
+import { checkFits, makeHeap } from './heap.ts'
 import { renderKernel } from './render.ts'
+import { Residents, type Taken, typeBytes, upload } from './residents.ts'
 import type { ThreadPool } from './threads.ts'
 import { encodeModule } from './wasm.ts'
 
@@ -36,16 +33,19 @@ export type StartThreads = {
  * The compiled CPU backend; `toPlan` is the pipeline from graphs to plans. Without `threads` (in a browser) one
  * thread does it all.
  */
-export function cpuBackend(toPlan: (graph: Graph) => Plan, threads?: StartThreads): Backend {
+export function cpuBackend(
+  toPlan: (graph: Graph, donated: readonly boolean[]) => Plan,
+  threads?: StartThreads,
+): Backend {
   const executor = cpuExecutor(threads)
   const n = threads?.threads ?? 1
   return {
     name: 'cpu',
     description: `WebAssembly SIMD, ${n} thread${n === 1 ? '' : 's'}`,
     dtypes: ['f32', 'f64', 'i32', 'u32', 'bool'],
-    compile: graph =>
+    compile: (graph, donated = []) =>
       tryCatch(
-        async () => executor.load(toPlan(graph)),
+        async () => executor.load(toPlan(graph, donated)),
         error => {
           if (error instanceof CotangentError) return error
           throw error
@@ -127,8 +127,8 @@ export function cpuExecutor(starter?: StartThreads): CpuExecutor {
   }
 
   async function load(plan: Plan): Promise<Program> {
-    const types = [...plan.inputs, ...plan.outputs, ...plan.constants.map(c => c.type)]
-    checkFits(types.reduce((n, t) => n + typeBytes(t), plan.arenaBytes))
+    const peak = peakBytes(plan)
+    checkFits(peak, () => largest(plan))
     const distinct = new Map<string, { readonly number: number; readonly dispatch: Dispatch }>()
     const numbers = plan.steps.map(dispatch => {
       const text = `${printKernel(dispatch.kernel)}\n${JSON.stringify(dispatch.schedule)}`
@@ -164,12 +164,12 @@ export function cpuExecutor(starter?: StartThreads): CpuExecutor {
       constants: plan.constants.map(c => upload(heap, c.type, c.data)),
     }
     const program: Program = {
-      stats: { kernels: plan.steps.length, arenaBytes: plan.arenaBytes },
+      stats: { kernels: plan.steps.length, arenaBytes: plan.arenaBytes, peakBytes: peak },
       run: (args, donate) => {
         if (closed) return Promise.reject(new DeviceError('cpu: the backend was closed'))
         let taken: Taken
         try {
-          taken = residents.take(plan.inputs, args, donate)
+          taken = residents.take(plan, args, donate)
         } catch (error) {
           return Promise.reject(error)
         }
@@ -194,6 +194,7 @@ export function cpuExecutor(starter?: StartThreads): CpuExecutor {
   async function runNow(plan: Plan, loaded: Loaded, inputs: Taken): Promise<Resident[]> {
     const { steps, scratchBytes, constants } = loaded
     const outputs: number[] = []
+    const own = (o: number) => plan.takenOver?.has(o) !== true
     try {
       const scratch = Math.ceil(plan.arenaBytes / 256) * 256
       const needed = scratch + threads * scratchBytes
@@ -203,7 +204,10 @@ export function cpuExecutor(starter?: StartThreads): CpuExecutor {
         arena = { at: heap.allocate(needed), bytes: needed }
       }
       const places = inputs.addresses(heap)
-      for (const t of plan.outputs) outputs.push(heap.allocate(typeBytes(t)))
+      for (const [o, t] of plan.outputs.entries()) {
+        const input = plan.takenOver?.get(o)
+        outputs.push(input === undefined ? heap.allocate(typeBytes(t)) : places[input])
+      }
       const address = (b: BufferRef): number => {
         if (b.k === 'arena') return arena.at + b.offset
         return { input: places, output: outputs, const: constants }[b.k][b.index]
@@ -239,7 +243,7 @@ export function cpuExecutor(starter?: StartThreads): CpuExecutor {
       }
       return outputs.map((at, i) => residents.make(plan.outputs[i], at))
     } catch (error) {
-      for (const at of outputs) heap.free(at)
+      for (const [o, at] of outputs.entries()) if (own(o)) heap.free(at)
       throw error
     } finally {
       inputs.release()
@@ -288,114 +292,3 @@ const giveWay = (): Promise<void> =>
     if (typeof setImmediate === 'function') setImmediate(resolve)
     else setTimeout(resolve, 0)
   })
-
-const typeBytes = (t: TensorType): number => deviceBytes(t.dtype, size(t.shape))
-
-/** Copies host data into fresh device memory. */
-function upload(heap: Heap, type: TensorType, data: TypedArray): number {
-  const at = heap.allocate(typeBytes(type))
-  view(heap, type.dtype, at, data.length).set(data)
-  return at
-}
-/** The device's words of an array; bool as i32. Valid until the memory grows. */
-function view(heap: Heap, dtype: DType, at: number, n: number): TypedArray {
-  const { buffer } = heap.memory
-  if (dtype === 'f32') return new Float32Array(buffer, at, n)
-  if (dtype === 'f64') return new Float64Array(buffer, at, n)
-  return dtype === 'u32' ? new Uint32Array(buffer, at, n) : new Int32Array(buffer, at, n)
-}
-
-/** The arguments of one run: held until it is over. */
-interface Taken {
-  addresses(heap: Heap): readonly number[]
-  release(): void
-}
-
-/** The arrays that live in the memory. One is freed when it was dropped and no run holds it. */
-class Residents {
-  readonly heap: Heap
-  /** Owners of an address: its array, and runs in the queue. */
-  readonly owners = new Map<number, number>()
-  readonly places = new WeakMap<Resident, { at: number | null; readonly type: TensorType }>()
-  readonly dropped = new FinalizationRegistry<number>(at => this.release(at))
-
-  constructor(heap: Heap) {
-    this.heap = heap
-  }
-
-  release(at: number): void {
-    const left = (this.owners.get(at) ?? 0) - 1
-    if (left > 0) this.owners.set(at, left)
-    else {
-      this.owners.delete(at)
-      this.heap.free(at)
-    }
-  }
-
-  /** An array over memory that a run has filled. */
-  make(type: TensorType, at: number): Resident {
-    const place: { at: number | null; readonly type: TensorType } = { at, type }
-    this.owners.set(at, 1)
-    const resident: Resident = {
-      type,
-      read: async () => {
-        if (place.at === null) throw gone(type)
-        const words = view(this.heap, type.dtype, place.at, size(type.shape))
-        const data = makeData(type.dtype, words.length)
-        data.set(words)
-        return { shape: type.shape, dtype: type.dtype, data }
-      },
-      dispose: () => this.drop(resident),
-    }
-    this.places.set(resident, place)
-    this.dropped.register(resident, at, place)
-    return resident
-  }
-
-  drop(resident: Resident): void {
-    const place = this.places.get(resident)
-    if (place === undefined || place.at === null) return
-    const { at } = place
-    place.at = null
-    this.dropped.unregister(place)
-    this.release(at)
-  }
-
-  /** Checks the arguments and holds the resident ones; donated ones are gone from now on. */
-  take(types: readonly TensorType[], args: readonly Argument[], donate: readonly boolean[]): Taken {
-    if (args.length !== types.length)
-      throw new ShapeError('run', `the program takes ${types.length} arguments, got ${args.length}`)
-    const held: (number | NDArray)[] = args.map((a, i) => {
-      const type = 'read' in a ? a.type : a
-      if (showType(type) !== showType(types[i]))
-        throw new ShapeError('run', `argument ${i} must be ${showType(types[i])}, got ${showType(type)}`)
-      if (!('read' in a)) return a
-      const place = this.places.get(a)
-      if (place === undefined)
-        throw new DeviceError(`cpu: argument ${i} lives on another device; read() it there first`)
-      if (place.at === null) throw gone(place.type)
-      return place.at
-    })
-    for (const at of held) if (typeof at === 'number') this.owners.set(at, (this.owners.get(at) ?? 0) + 1)
-    for (const [i, a] of args.entries()) if (donate[i] && 'read' in a) this.drop(a)
-    const mine: number[] = held.filter(at => typeof at === 'number')
-    return {
-      addresses: heap =>
-        held.map((a, i) => {
-          if (typeof a === 'number') return a
-          const at = upload(heap, types[i], a.data)
-          this.owners.set(at, 1)
-          mine.push(at)
-          return at
-        }),
-      release: () => {
-        for (const at of mine) this.release(at)
-      },
-    }
-  }
-}
-
-const gone = (type: TensorType) =>
-  new DeviceError(
-    `cpu: the array ${showType(type)} was donated to a call or disposed of; keep the call's result instead`,
-  )

@@ -19,12 +19,15 @@ export interface Heap {
 
 const aligned = (bytes: number): number => Math.ceil((Math.max(bytes, 1) + SLACK) / ALIGN) * ALIGN
 
-/** @throws CompileError if that many bytes can never be held at once */
-export function checkFits(bytes: number): void {
+/**
+ * @param what says what takes the bytes
+ * @throws CompileError if that many bytes can never be held at once
+ */
+export function checkFits(bytes: number, what: () => string): void {
   if (bytes <= MEMORY_LIMIT) return
   const mib = Math.ceil(bytes / 2 ** 20)
   throw new CompileError(
-    `cpu: the program needs ${mib} MiB; a WebAssembly memory ends at 4096 MiB. Use a smaller batch, checkpoint(), or the webgpu backend`,
+    `cpu: the program needs ${mib} MiB; a WebAssembly memory ends at 4096 MiB. ${what()}. Use a smaller batch, checkpoint(), or the webgpu backend`,
   )
 }
 

@@ -52,6 +52,10 @@ export function makeNest(k: Kernel, s: Schedule): Nest {
   return { vector, parallel, reduce, block: blocks(k, reduce) }
 }
 
+/** Whether every result is computed once: no tile overlaps another at the end of an axis. */
+export const coversOnce = (k: Kernel, s: Schedule): boolean =>
+  makeNest(k, s).parallel.every(l => l.extent % step(l) === 0)
+
 function legalVector(k: Kernel, axis: number | null, reduceAxes: readonly number[]): number | null {
   if (axis === null || k.axes[axis] === undefined || k.axes[axis].extent < LANES) return null
   const wide = (x: { dtype: Instr['dtype'] }) => x.dtype === 'f64'

@@ -40,7 +40,7 @@ export const referenceBackend = (): Backend => ({
   dtypes: referenceDTypes,
   compile: graph => async () => {
     return E.right({
-      stats: { kernels: graph.eqns.length, arenaBytes: 0 },
+      stats: { kernels: graph.eqns.length, arenaBytes: 0, peakBytes: 0 },
       run: async (args, donate) => {
         const out = interpret(graph, args.map(toHost)).map(a => new HostArray(a))
         args.forEach((a, i) => {

@@ -21,7 +21,8 @@ export interface Emitter {
   readonly levels: readonly (readonly string[])[]
   /** The accumulators' variables, and what each starts from. */
   readonly accumulators: ReadonlyMap<string, { readonly index: number; readonly from: string }>
-  accumulate(index: number, at: At, partial: string): void
+  /** Combines the values at some steps of the reduce axes: f32 sums pair by pair, then with the accumulator. */
+  accumulate(index: number, steps: readonly At[], partial: string): void
   store(s: Store, at: At): void
 }
 
@@ -297,12 +298,15 @@ export function makeEmitter(
   return {
     levels,
     accumulators,
-    accumulate(n, at, partial) {
+    accumulate(n, steps, partial) {
       const { how, value: id } = k.accumulators[n]
+      const [at] = steps
       const name = accumulator(n, at)
       if (relevant(id, at).some((p, i) => p !== at[i] && isParallel(tiles[i]))) return
       const flat = isArg(k, n) ? index(flatReduceIndex(k), at, 0).text : ''
-      levels[depth].push(combine(how, all[id].dtype, name + partial, value(id, at).text, flat))
+      levels[depth].push(
+        combine(how, all[id].dtype, name + partial, pairwise(steps.map(s => value(id, s).text)), flat),
+      )
     },
     store(s, at) {
       const floor = s.mode === 'add' ? 0 : epilogue
@@ -341,6 +345,14 @@ export function makeEmitter(
       put(levels[s.mode === 'add' ? depth : epilogue], `${into} = ${raw ? `bitcast<u32>(${sum})` : sum};`)
     },
   }
+}
+
+/** The sum of some names, as a balanced tree: fewer roundings in a row, and no additions that wait for each other. */
+function pairwise(names: readonly string[]): string {
+  if (names.length === 1) return names[0]
+  const half = Math.ceil(names.length / 2)
+  const side = (xs: readonly string[]) => (xs.length > 1 ? `(${pairwise(xs)})` : xs[0])
+  return `${side(names.slice(0, half))} + ${side(names.slice(half))}`
 }
 
 const isArg = (k: Kernel, accumulator: number): boolean => k.accumulators[accumulator].how.startsWith('arg')

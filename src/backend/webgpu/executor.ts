@@ -14,7 +14,7 @@ import type { Graph } from '../../dsl/graph.ts'
 import { sameShape, showType, size } from '../../dsl/shape.ts'
 import type { TensorType } from '../../dsl/tensor.ts'
 import { type Argument, type Backend, isResident, type Program, type Resident } from '../backend.ts'
-import type { Plan } from '../plan.ts'
+import { type Plan, peakBytes } from '../plan.ts'
 import { BUFFER_USAGE } from './buffers.ts'
 import { describe } from './dawn.ts'
 import type { Device } from './device.ts'
@@ -46,7 +46,7 @@ const RUNS_AHEAD = 32
  */
 export function webgpuBackend(
   device: Device,
-  toPlan: (graph: Graph) => Plan,
+  toPlan: (graph: Graph, donated: readonly boolean[]) => Plan,
   options: WebGPUOptions = {},
 ): Backend {
   const shared: Shared = { device, pool: makePool(device), arrays: new WeakMap(), options, ahead: 0 }
@@ -54,9 +54,9 @@ export function webgpuBackend(
     name: 'webgpu',
     description: describe(device.info),
     dtypes: webgpuDTypes,
-    compile: graph =>
+    compile: (graph, donated = []) =>
       TE.tryCatch(
-        async () => compilePlan(shared, toPlan(graph)),
+        async () => compilePlan(shared, toPlan(graph, donated)),
         e => (e instanceof CotangentError ? e : new CompileError(`webgpu: ${e}`, { cause: e })),
       ),
     memory: () => device.usage(),
@@ -98,6 +98,7 @@ const giveWhenRead = (pool: Pool, buffers: Iterable<PooledBuffer>): void => {
 interface Executable {
   readonly inputs: readonly TensorType[]
   readonly outputs: readonly TensorType[]
+  readonly takenOver: ReadonlyMap<number, number>
   readonly steps: readonly Step[]
   readonly poison: () => void
   /** The timer, and what is done with the times after a run. */
@@ -152,10 +153,11 @@ async function compilePlan(shared: Shared, plan: Plan): Promise<Program> {
     return { timer, report: async () => record(timesOf(dispatches, await timer.read())) }
   }
   const { inputs, outputs, arenaBytes } = plan
-  const stats = { kernels: plan.steps.length, arenaBytes }
+  const stats = { kernels: plan.steps.length, arenaBytes, peakBytes: peakBytes(plan) }
   const program: Executable = {
     inputs,
     outputs,
+    takenOver: plan.takenOver ?? new Map(),
     steps,
     poison,
     profile: shared.options.profile ? await profile(shared.options.profile) : null,
@@ -179,6 +181,7 @@ async function runPlan(
   const { steps } = program
   device.check()
   const owners = args.map((a, i) => ownerOf(shared, a, program.inputs[i], i))
+  checkTakenOver(program, owners, donate)
   // From here on nobody else can use or free what is donated, whatever we wait for.
   const held = owners.map(o => o?.buffer ?? null)
   const spent = new Set<PooledBuffer>()
@@ -202,10 +205,16 @@ async function runPlan(
       device.write(buffer.gpu, 0, toWords(a.dtype, a.data))
       spent.add(buffer)
     }
-    const outputs = await Promise.all(program.outputs.map(take))
+    const outputs = await Promise.all(
+      program.outputs.map((t, o) => {
+        const input = program.takenOver.get(o)
+        return input === undefined ? take(t) : inputs[input]
+      }),
+    )
     if (options.poison) {
       program.poison()
-      for (const b of outputs) fillWithNaN(device, b.gpu, b.bytes)
+      for (const [o, b] of outputs.entries())
+        if (!program.takenOver.has(o)) fillWithNaN(device, b.gpu, b.bytes)
     }
     const buffers = { input: inputs, output: outputs }
     const most = options.maxDispatchesPerSubmit ?? Infinity
@@ -215,6 +224,7 @@ async function runPlan(
     else await device.guard('run', go)
     program.proven = true
     await program.profile?.report()
+    for (const input of program.takenOver.values()) spent.delete(inputs[input])
     giveWhenRead(pool, spent)
     fresh.length = 0
     spent.clear()
@@ -226,6 +236,25 @@ async function runPlan(
   } catch (e) {
     giveWhenRead(pool, new Set([...fresh, ...spent]))
     throw e
+  }
+}
+
+/** @throws DeviceError if an argument that the program overwrites is not donated, or is another argument too */
+function checkTakenOver(
+  { takenOver }: Executable,
+  owners: readonly (Owner | null)[],
+  donate: readonly boolean[],
+): void {
+  for (const i of takenOver.values()) {
+    if (!donate[i])
+      throw new DeviceError(
+        `webgpu: the program writes a result in argument ${i}; run it with this argument donated`,
+      )
+    const again = owners.findIndex((o, j) => o !== null && j !== i && o === owners[i])
+    if (again >= 0)
+      throw new DeviceError(
+        `webgpu: argument ${i} is donated and is argument ${again} too; pass a copy of it`,
+      )
   }
 }
 

@@ -68,10 +68,14 @@ export function layoutOf(
     throw new CompileError(
       `webgpu: ${label(step)} uses ${touching.length} buffers; this adapter binds ${limit} of at most ${mebibytes(limits.maxStorageBufferBindingSize)}`,
     )
-  const slots = step.bindings.map((ref, i): Slot => {
+  const slots = step.bindings.map((ref): Slot => {
     const binding = spans.findIndex(s => holds(s, ref))
     const offset = ref.k === 'arena' ? (ref.offset - spans[binding].offset) / 4 : 0
-    const readWrite = ref.k === 'arena' || ref.k === 'output' || step.kernel.buffers[i].access !== 'read'
+    // an argument that a result takes over is bound once, for reading and for writing
+    const readWrite =
+      ref.k === 'arena' ||
+      ref.k === 'output' ||
+      step.kernel.buffers.some((b, j) => b.access !== 'read' && holds(spans[binding], step.bindings[j]))
     return { binding, readWrite, offset }
   })
   return { slots, spans }

@@ -42,9 +42,14 @@ const MAX_GROUPS = 65535
 const MANY = 16384
 /** Invocations of a workgroup along each of two axes of a contraction: a square reuses most in the caches. */
 const SQUARE = 8
-/** Terms that one f32 sum adds up in a row; longer sums are sums of partial sums of about BLOCK terms. */
-const LONGEST_RUN = 1024
-const BLOCK = 256
+/**
+ * Terms that one f32 sum adds up in a row, and the terms of a partial sum where there are more. Of n terms in a row
+ * the error is about n / 2 roundings, of blocks of blocks the number in a block. Drivers fold compensated sums.
+ * Entering a loop costs: invocations with many results, which are contractions, do it less often.
+ */
+const RUNS = { few: { longest: 16, block: 16 }, many: { longest: 1024, block: 256 } } as const
+/** Sums of one invocation up to which they are few. */
+const FEW_SUMS = 8
 
 /** A binding for each buffer, in order. */
 export const separateSlots = (k: Kernel): Slot[] =>
@@ -73,17 +78,28 @@ export function renderWGSL(
   const nothing: Shader = { text: '', workgroups: [0, 0, 0], bindings: [], zeroBinding: null }
   if (grid.workgroups[0] === 0) return nothing
 
-  const loops = loopsOf(k, tiles, machine.longestInnermost)
+  const unrolled = tiles.filter(t => k.axes[t.axis].kind === 'reduce')
+  const results = everyPosition(tiles.slice(0, tiles.length - unrolled.length))
+  const steps = everyPosition(unrolled)
+  const few = results.length * k.accumulators.length <= FEW_SUMS
+  const loops = loopsOf(k, tiles, machine.longestInnermost, few)
   const levelOf = new Map(loops.flatMap((l, i) => (l.step === 1 ? [[l.axis, i + 1]] : [])))
   const quads = quadBindings(k, slots, tiles)
   const code = makeEmitter(k, slots, tiles, quads, levelOf, loops.length)
   const partial = 'p'.repeat(loops.filter(l => l.partial).length)
-  const unrolled = tiles.filter(t => k.axes[t.axis].kind === 'reduce')
-  const results = everyPosition(tiles.slice(0, tiles.length - unrolled.length))
-  const steps = everyPosition(unrolled)
+  const fold = (n: number, at: readonly At[]) => code.accumulate(n, at, isLongSum(k, n) ? partial : '')
+  const pairs = few && steps.length > 1
+  if (pairs)
+    for (const n of k.accumulators.keys())
+      if (isLongSum(k, n))
+        for (const r of results)
+          fold(
+            n,
+            steps.map(step => [...r, ...step]),
+          )
   for (const step of steps)
     for (const at of results.map(r => [...r, ...step])) {
-      for (const n of k.accumulators.keys()) code.accumulate(n, at, isLongSum(k, n) ? partial : '')
+      for (const n of k.accumulators.keys()) if (!pairs || !isLongSum(k, n)) fold(n, [at])
       for (const s of k.stores) if (s.mode === 'add') code.store(s, at)
     }
   for (const at of results.map(r => [...r, ...steps[0]]))
@@ -198,11 +214,12 @@ const isLongSum = (k: Kernel, n: number): boolean =>
  * The loops over the reduce axes (tiled ones: over their groups), outermost first; long ones in blocks where f32
  * is summed.
  */
-function loopsOf(k: Kernel, tiles: readonly Tile[], longestInnermost: boolean): Loop[] {
+function loopsOf(k: Kernel, tiles: readonly Tile[], longestInnermost: boolean, few: boolean): Loop[] {
+  const { longest, block } = few ? RUNS.few : RUNS.many
   const sums = k.accumulators.some((_, n) => isLongSum(k, n))
   const loops: Loop[] = []
   const unrolled = tiles.filter(t => k.axes[t.axis].kind === 'reduce')
-  let run = unrolled.reduce((n, t) => n * t.size, 1)
+  let run = few ? 1 : unrolled.reduce((n, t) => n * t.size, 1)
   const fixed =
     unrolled.length > 0 ||
     k.accumulators.some(a => a.how.startsWith('arg')) ||
@@ -224,17 +241,17 @@ function loopsOf(k: Kernel, tiles: readonly Tile[], longestInnermost: boolean): 
           partial,
         })
       const count = Math.ceil(total / step)
-      if (!sums || run * count <= LONGEST_RUN) {
+      if (!sums || run * count <= longest) {
         add(false, null)
         run *= count
         break
       }
-      if (run >= BLOCK / 4 && loops.length > 0) {
+      if (run >= block / 4 && loops.length > 0) {
         loops[0] = { ...loops[0], partial: true }
         run = 1
         continue
       }
-      const outer = step * Math.max(2, Math.floor(BLOCK / run))
+      const outer = step * Math.max(2, Math.floor(block / run))
       add(true, outer)
       step = outer
       run = 1

@@ -11,7 +11,7 @@
  * 50-digit arithmetic and printed highest degree first; the error beside each is the fit's own, relative to
  * the function. The forms of log and expm1 are those of fdlibm (Sun Microsystems, 1993).
  */
-import { payneHanek } from './payne-hanek.ts'
+import { convert, payneHanek } from './payne-hanek.ts'
 import type { Ex, s as Lang } from './scalar.ts'
 
 type L = typeof Lang
@@ -37,8 +37,6 @@ interface Table {
   /** (sin(r)/r - 1) / z and (cos(r) - 1 + z/2) / z^2 in z = r^2, for |r| <= 0.83 (f32) or pi/4 (f64). */
   readonly sin: readonly number[]
   readonly cos: readonly number[]
-  /** (tanh(x)/x - 1) / z in z = x^2, for |x| <= 0.6. */
-  readonly tanh: readonly number[]
   /** erf(x)/x - 1 in z = x^2, for |x| <= 1. */
   readonly erf: readonly number[]
   /** log(erfc(x)) for 1 <= x <= erfEnd, weighted by erfc; beyond erfEnd erf rounds to 1. */
@@ -57,7 +55,6 @@ const f32: Table = {
   log: [0.235834569, 0.285372496, 0.400003374, 0.666666627], // 1e-11
   sin: [-0.000194799184, 0.00833189581, -0.166666508], // 6e-9
   cos: [2.43966297e-5, -0.00138869963, 0.0416666381], // 2e-10
-  tanh: [-0.00590436533, 0.0208039451, -0.0537862219, 0.133319527, -0.333332986], // 3e-9
   erf: [7.88874604e-5, -0.000802070543, 0.00518951705, -0.0268544331, 0.112835996, -0.37612626, 0.128379166], // 1e-9
   logErfc: [
     0.000185497222, -0.00293872133, 0.0218011495, -0.103027225, -0.638239086, -1.12703085, -0.000356247852,
@@ -88,11 +85,6 @@ const f64: Table = {
   cos: [ // 5e-20
     -1.1359487291388124e-11, 2.0875720249730586e-9, -2.755731433072122e-7, 2.4801587289410268e-5, -0.0013888888888874016,
     0.0416666666666666,
-  ],
-  tanh: [ // 4e-18
-    -1.721120790289184e-5, 7.937801561039741e-5, -0.00023045132148040293, 0.0005872145808063577, -0.0014552231524739064,
-    0.0035920388640605996, -0.008863226958369701, 0.021869488016194705, -0.05396825394988517, 0.13333333333300917,
-    -0.3333333333333313,
   ],
   erf: [ // 1e-19
     5.960663374279007e-11, -1.1374941839197477e-9, 1.4660324868085904e-8, -1.635039560728389e-7, 1.6461008415308218e-6,
@@ -238,14 +230,23 @@ export const sin = (s: L, x: Ex): Ex => s.select(s.eq(x, 0), x, withSignOf(s, x,
 /** cos x, for the same arguments as sin. */
 export const cos = (s: L, x: Ex): Ex => trig(s, x, 1)
 
-/** tanh x: x (1 + x^2 P(x^2)) for |x| < 0.6, else 1 - 2 / (e^(2|x|) + 1) with the sign of x. */
+// y >= 0 with the sign of x, that of -0 too
+function copySign(s: L, x: Ex, y: Ex): Ex {
+  if (x.dtype === 'f64') return s.select(s.eq(x, 0), x, withSignOf(s, x, y))
+  const sign = s.and(convert('bitcast', x, 'u32'), { k: 'lit', value: 0x80000000, dtype: 'u32' })
+  return convert('bitcast', s.or(convert('bitcast', y, 'u32'), sign), 'f32')
+}
+
+/**
+ * tanh x: m / (m + 2) with m = e^(2|x|) - 1, and the sign of x. m = 2^k (e^r - 1) + (2^k - 1) is exact in relative
+ * terms near 0, where k = 0. From |x| = 20 on it is 1.
+ */
 export function tanh(s: L, x: Ex): Ex {
   const a = s.abs(x)
-  const z = s.mul(x, x)
-  const near = s.mul(x, s.add(s.mul(z, horner(s, z, table(x).tanh)), 1))
-  const e = expNormal(s, s.select(s.lt(20, a), 40, s.add(a, a)))
-  const far = s.sub(1, s.div(2, s.add(e, 1)))
-  return orNaN(s, x, s.select(s.lt(a, 0.6), near, withSignOf(s, x, far)))
+  const { k, r } = reduceExp(s, s.select(s.lt(20, a), 40, s.add(a, a)))
+  const power = s.exp2i(k)
+  const m = s.add(s.mul(expm1Reduced(s, r), power), s.sub(power, 1))
+  return orNaN(s, x, copySign(s, x, s.div(m, s.add(m, 2))))
 }
 
 /** erf x = 2/sqrt(pi) integral of e^(-t^2) from 0 to x: x (1 + P(x^2)) for |x| <= 1, else 1 - e^Q(|x|). */

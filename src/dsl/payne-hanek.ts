@@ -19,7 +19,13 @@ const digits = [
 ] as const
 
 const u32 = (value: number): Ex => ({ k: 'lit', value, dtype: 'u32' })
-const convert = (fn: 'cast' | 'bitcast', x: Ex, dtype: DType): Ex => ({ k: 'op', fn, args: [x], dtype })
+/** An expression of another type: converted, or its bits. */
+export const convert = (fn: 'cast' | 'bitcast', x: Ex, dtype: DType): Ex => ({
+  k: 'op',
+  fn,
+  args: [x],
+  dtype,
+})
 const high = (s: L, x: Ex): Ex => s.shr(x, 16)
 const low = (s: L, x: Ex): Ex => s.and(x, 0xffff)
 

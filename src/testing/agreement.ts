@@ -36,8 +36,14 @@ const rounds = (e: Eqn): boolean =>
   !(e.op === 'map' && exact.has(e.params.fn)) &&
   !(e.op === 'reduce' && e.params.how !== 'sum' && e.params.how !== 'prod')
 
+/** What is done to each computed value: noise of some roundings, and rounding to f32, by which values become equal. */
+interface Draw {
+  readonly roundings: number
+  readonly toF32: boolean
+}
+
 /** The graph with each computed value times 1 + noise, |noise| <= amplitude. */
-const noisy = (g: Graph, amplitude: number, seed: number): Graph => {
+const noisy = (g: Graph, amplitude: number, toF32: boolean, seed: number): Graph => {
   let n = 0
   return rewrite(g, (e, xs) => {
     if (!rounds(e)) return null
@@ -45,19 +51,27 @@ const noisy = (g: Graph, amplitude: number, seed: number): Graph => {
     const k = key(seed * 100_003 + n++)
     const factors = range(size(shape)).map(i => 1 + amplitude * (2 * uniformAt(k, i) - 1))
     const noise = array(shape, dtype, factors)
-    return rebind(e, xs).map(y => b.mul(y, constant(shape, dtype, noise.data)))
+    return rebind(e, xs).map(y => {
+      const moved = b.mul(y, constant(shape, dtype, noise.data))
+      return toF32 ? b.cast(b.cast(moved, 'f32'), dtype) : moved
+    })
   })
 }
 
 /** The relative error of one rounding. */
 const rounding = { f32: 2 ** -24, f64: 2 ** -53 } as const
+const drawsOf = (roundings: readonly number[], toF32: boolean): Draw[] =>
+  roundings.map(n => ({ roundings: n, toF32 }))
 /**
  * Noise of a few roundings, and of many. A tie that rounding decides flips in about half of the draws: the second
  * lot, drawn only where the first does not explain a difference, misses it once in 2^28.
  */
-const amplitudes = [
-  [4, 4, 16, 64],
-  [4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 16, 16, 16, 16, 16, 16, 16, 16, 64, 64, 64, 64],
+const lots = [
+  [...drawsOf([4, 16, 64], false), ...drawsOf([0, 4], true)],
+  [
+    ...drawsOf([4, 4, 4, 4, 4, 4, 4, 4, 16, 16, 64, 64], false),
+    ...drawsOf([1, 1, 1, 1, 4, 4, 4, 4, 16, 16, 64, 64], true),
+  ],
 ] as const
 
 /**
@@ -73,8 +87,9 @@ export function movement(
   lot: 0 | 1 = 0,
 ): number[] {
   const moved = want.map(() => 0)
-  amplitudes[lot].forEach((amplitude, seed) => {
-    interpret(noisy(g, amplitude * rounding[float], 100 * lot + seed + 1), args).forEach((got, i) => {
+  lots[lot].forEach(({ roundings, toF32 }, draw) => {
+    const h = noisy(g, roundings * rounding[float], toF32 && float === 'f32', 100 * lot + draw + 1)
+    interpret(h, args).forEach((got, i) => {
       moved[i] = Math.max(moved[i], distance(got, want[i]).absolute)
     })
   })

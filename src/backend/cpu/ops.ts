@@ -256,10 +256,10 @@ export function putVector(
       get(0)
       return putVectorCast(code, o.from, o.to)
     case 'exp2i':
+      // 1.5 2^23 + 127 + x ends with the bits of 127 + x, the biased exponent
       get(0)
-      put(code, 'i32x4.trunc_sat_f32x4_s')
-      putInts(code, [127, 127, 127, 127])
-      put(code, 'i32x4.add')
+      putFloats(code, 1.5 * 2 ** 23 + 127)
+      put(code, 'f32x4.add')
       put(code, 'i32.const', 23)
       return put(code, 'i32x4.shl')
     case 'exponent':

@@ -29,6 +29,7 @@ import {
   putVector,
   registerOf,
 } from './ops.ts'
+import { type Choice, type Condition, choiceOf } from './select.ts'
 import { type Code, put, type ValueType } from './wasm.ts'
 
 type Load = Extract<Instr, { k: 'load' }>
@@ -167,6 +168,7 @@ function putValue(c: Values, code: Code, id: number, all: readonly Instr[], at: 
         )
         return
       }
+      if (x.fn === 'select' && x.dtype === 'f32') return putChoice(c, code, choiceOf(x, all), at)
       const shift =
         (x.fn === 'shl' || x.fn === 'shr') && !c.isVector(x.args[1]) ? c.value(x.args[1], at) : null
       const operands = shift === null ? x.args : [x.args[0]]
@@ -175,6 +177,53 @@ function putValue(c: Values, code: Code, id: number, all: readonly Instr[], at: 
     }
     case 'acc':
       throw new Error('cpu: an accumulator is no value of its own')
+  }
+}
+
+/** A select of f32 lanes. */
+function putChoice(c: Values, code: Code, choice: Choice, at: Shift) {
+  const get = (id: number) => put(code, 'local.get', c.lanes(id, at))
+  // operands are pulled before anything is pushed
+  const pull = (...ids: number[]) => ids.forEach(id => void c.lanes(id, at))
+  const test = (of: Condition) => {
+    if (typeof of === 'number') return get(of)
+    get(of.le[0])
+    get(of.le[1])
+    put(code, 'f32x4.le')
+  }
+  const idsOf = (of: Condition) => (typeof of === 'number' ? [of] : of.le)
+  switch (choice.how) {
+    case 'orNaN':
+      pull(choice.x, choice.y)
+      get(choice.y)
+      get(choice.x)
+      get(choice.x)
+      put(code, 'f32x4.ne')
+      return put(code, 'v128.or')
+    case 'pmax':
+    case 'pmin':
+      pull(choice.p, choice.q)
+      get(choice.p)
+      get(choice.q)
+      return put(code, `f32x4.${choice.how}`)
+    case 'mask':
+      pull(choice.value, ...idsOf(choice.condition))
+      get(choice.value)
+      test(choice.condition)
+      return put(code, choice.where ? 'v128.and' : 'v128.andnot')
+    case 'flip':
+      pull(choice.value, ...idsOf(choice.condition))
+      get(choice.value)
+      putFloats(code, -0)
+      test(choice.condition)
+      put(code, choice.where ? 'v128.and' : 'v128.andnot')
+      return put(code, 'v128.xor')
+    case 'blend':
+      pull(choice.a, choice.b, ...idsOf(choice.condition))
+      get(choice.a)
+      get(choice.b)
+      test(choice.condition)
+      return put(code, 'v128.bitselect')
   }
 }
 

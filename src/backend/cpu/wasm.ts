@@ -104,7 +104,7 @@ define([0xfd], 0xab, of('i32x4', 'shl shr_s shr_u add'))
 define([0xfd], 0xb1, 'i32x4.sub')
 define([0xfd], 0xb5, of('i32x4', 'mul min_s min_u max_s max_u'))
 define([0xfd], 0xe0, of('f32x4', 'abs neg'))
-define([0xfd], 0xe3, of('f32x4', 'sqrt add sub mul div min max'))
+define([0xfd], 0xe3, of('f32x4', 'sqrt add sub mul div min max pmin pmax'))
 define([0xfd], 0xf8, 'i32x4.trunc_sat_f32x4_s i32x4.trunc_sat_f32x4_u')
 define([0xfd], 0xfa, 'f32x4.convert_i32x4_s f32x4.convert_i32x4_u')
 

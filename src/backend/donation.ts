@@ -73,9 +73,8 @@ const bytes = (t: TensorType): number => deviceBytes(t.dtype, size(t.shape))
 /** Whether the step reads of `from` only the element that it is about to write to `to`. */
 function elementwise({ kernel, eqns }: Placed, from: Eqn, to: Eqn): boolean {
   const [source, target] = [eqns.indexOf(from), eqns.indexOf(to)]
-  const [store, ...others] = kernel.stores
-  if (others.length > 0 || store.buffer !== target || store.mode !== 'set' || store.guard.length > 0)
-    return false
+  const store = kernel.stores.find(s => s.buffer === target)
+  if (store?.mode !== 'set' || store.guard.length > 0) return false
   const loops = kernel.axes.some(a => a.kind === 'reduce')
   const at = show(store.index)
   return instructions(kernel).every(

@@ -27,6 +27,8 @@ export interface Group {
 export interface Grouping {
   readonly groups: readonly Group[]
   readonly stored: ReadonlySet<Eqn>
+  /** Why each stored equation is stored: what a printed plan says. */
+  readonly reasons: ReadonlyMap<Eqn, string>
 }
 
 /** Scalar operations that are rather done twice than stored. */
@@ -59,6 +61,7 @@ export function group(g: Graph): Grouping {
     for (const x of new Set(e.inputs.map(t => t.eqn))) consumers.set(x, [...(consumers.get(x) ?? []), e])
   const results = new Set(g.outputs.map(t => t.eqn).filter(e => !isLeaf(e)))
   const stored = new Set<Eqn>(results)
+  const reasons = new Map<Eqn, string>([...results].map(e => [e, 'a result']))
   for (const e of g.eqns) if (hasLoop(e)) stored.add(e)
 
   const inlined = new Map<Eqn, { cost: number; buffers: ReadonlySet<Eqn> }>()
@@ -67,15 +70,18 @@ export function group(g: Graph): Grouping {
     if (isLeaf(t.eqn) || stored.has(t.eqn)) return { cost: 0, buffers: new Set([t.eqn]) }
     return inlined.get(t.eqn) ?? { cost: 0, buffers: new Set([t.eqn]) }
   }
-  const store = (t: Tensor): void => {
-    if (!isLeaf(t.eqn) && uniformValue(t) === null) stored.add(t.eqn)
+  const store = (t: Tensor, why: string): void => {
+    if (isLeaf(t.eqn) || stored.has(t.eqn) || uniformValue(t) !== null) return
+    stored.add(t.eqn)
+    reasons.set(t.eqn, why)
   }
   for (const e of g.eqns) {
     if (isLeaf(e)) continue
     for (const x of e.inputs) {
-      if (e.op === 'contract' && !isAffineView(x, stored)) store(x)
-      else if (repeats(e) && seen(x).cost > cheap && isRepeated(e, x)) store(x)
-      else if (e.op === 'gather' && x === e.inputs[0] && seen(x).cost > 0) store(x)
+      if (e.op === 'contract' && !isAffineView(x, stored)) store(x, 'operand of a contraction')
+      else if (repeats(e) && seen(x).cost > cheap && isRepeated(e, x))
+        store(x, `costs ${seen(x).cost}, ${e.op} would repeat it`)
+      else if (e.op === 'gather' && x === e.inputs[0] && seen(x).cost > 0) store(x, 'read by a gather')
     }
     const union = () => {
       const all = e.inputs.map(seen)
@@ -92,14 +98,18 @@ export function group(g: Graph): Grouping {
         open.reduce((a, x) =>
           seen(x).buffers.size * 100 + seen(x).cost > seen(a).buffers.size * 100 + seen(a).cost ? x : a,
         ),
+        mine.buffers.size > maxBuffers ? 'its reader has too many buffers' : 'its reader is too long',
       )
       mine = union()
     }
     inlined.set(e, mine)
     const uses = consumers.get(e)?.length ?? 0
-    if (uses > 1 && mine.cost > cheap) stored.add(e)
+    if (uses > 1 && mine.cost > cheap && !stored.has(e)) {
+      stored.add(e)
+      reasons.set(e, `used ${uses} times, costs ${mine.cost}`)
+    }
   }
-  return { groups: formGroups(g, consumers, results, stored), stored }
+  return { groups: formGroups(g, consumers, results, stored), stored, reasons }
 }
 
 /** Whether a consumer asks for an element of x more than once. */

@@ -80,10 +80,12 @@ export interface Kernel {
  * `vector`: the axis over which SIMD lanes run (parallel: several results at once; reduce: lanes are combined
  * at the end). `tiles`: axes of which one invocation computes several positions at once, in registers, each with
  * accumulators of its own; positions beyond the extent are computed at the last one and not stored.
+ * `team`: invocations (a power of two) that share the reduce axes of one result, where a target has such.
  */
 export interface Schedule {
   readonly vector: number | null
   readonly tiles: readonly { readonly axis: number; readonly size: number }[]
+  readonly team?: number
 }
 
 /** All instructions, by id. */

@@ -22,7 +22,7 @@ export function placeInArena(values: readonly Lifetime[]): {
   readonly offsets: readonly number[]
   readonly bytes: number
 } {
-  const order = values.map((_, i) => i).sort((a, b) => values[b].bytes - values[a].bytes || a - b)
+  const order = values.map((_, i) => i).sort((a, b) => values[b].bytes - values[a].bytes)
   const offsets = values.map(() => 0)
   const placed: number[] = []
   let bytes = 0

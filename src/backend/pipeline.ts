@@ -3,7 +3,7 @@
  * graph; then `group` decides what is stored, `lowerKernel` makes a kernel of each group, `normaliseKernel` merges and splits
  * its axes, `schedule` lays its loops on the target, and `placeInArena` gives every intermediate its place. Out: a Plan, which executors run.
  *
- * COTANGENT_TRACE=<pass> prints the graph after that pass.
+ * COTANGENT_TRACE=<pass> prints the graph after that pass, COTANGENT_TRACE=plan the kernels and why each is one.
  */
 
 import { identity } from '../dsl/build.ts'
@@ -15,15 +15,16 @@ import type { Eqn, Tensor } from '../dsl/tensor.ts'
 import { type Donation, keepAll, takeOvers } from './donation.ts'
 import { group } from './fuse.ts'
 import type { Kernel, Schedule } from './kernel.ts'
-import { type Lowered, lowerKernel, lowerScatter } from './lower.ts'
+import { lowerKernel, lowerScatter } from './lower.ts'
 import { type Lifetime, placeInArena } from './memory.ts'
+import { type Item, mergeKernels } from './merge.ts'
 import { normaliseKernel } from './normalise.ts'
 import { inline } from './passes/inline.ts'
 import { share } from './passes/share.ts'
 import { simplify, splitReductions } from './passes/simplify.ts'
 import { splitContractions } from './passes/split-contraction.ts'
 import { explicitWindows } from './passes/windows.ts'
-import { type BufferRef, type Dispatch, deviceBytes, type Plan } from './plan.ts'
+import { type BufferRef, type Dispatch, deviceBytes, type Plan, printPlan } from './plan.ts'
 
 /** A step from graph to graph that changes no value. */
 export interface Pass {
@@ -58,9 +59,9 @@ export const passes: readonly Pass[] = [
 /** The hook that a pass's result goes through: verification in tests, printing on request. */
 export type Observe = (pass: Pass, g: Graph) => void
 
-const traced = typeof process === 'object' ? process.env.COTANGENT_TRACE : undefined
+const wanted = typeof process === 'object' ? process.env.COTANGENT_TRACE : undefined
 const printTraced: Observe = (pass, g) => {
-  if (traced === pass.name) console.error(printGraph(g))
+  if (wanted === pass.name) console.error(printGraph(g))
 }
 
 /** Runs the passes. */
@@ -80,20 +81,22 @@ export type Scheduler = (kernel: Kernel) => Schedule
  */
 export function planGraph(traced: Graph, schedule: Scheduler, donation: Donation = keepAll): Plan {
   const g = materialiseOutputs(optimise(traced))
-  const { groups, stored } = group(g)
+  const { groups, stored, reasons } = group(g)
   const constants: { type: Tensor; data: TypedArray }[] = []
   const refs = new Map<Eqn, BufferRef>()
   g.inputs.forEach((t, index) => {
     refs.set(t.eqn, { k: 'input', index })
   })
-  const lowered: { readonly l: Lowered; readonly root: Eqn }[] = groups.flatMap(({ root, head }) =>
-    size(root.types[0].shape) === 0
-      ? []
-      : (root.op === 'scatterAdd' ? lowerScatter(root, stored) : [lowerKernel(root, head, stored)]).map(
-          l => ({ l, root }),
-        ),
-  )
-  const placed = lowered.map(({ l }) => {
+  const lowered: Item[] = groups.flatMap(({ root, head }) => {
+    if (size(root.types[0].shape) === 0) return []
+    const { scope } = root
+    const why = reasons.get(root) ?? (head === null ? `a ${root.op}` : `the loop of a ${head.op}`)
+    if (root.op === 'scatterAdd')
+      return lowerScatter(root, stored).map(lowered => ({ lowered, scope, why, contracts: false }))
+    return [{ lowered: lowerKernel(root, head, stored), scope, why, contracts: head?.op === 'contract' }]
+  })
+  const items = mergeKernels(lowered, new Set(g.outputs.map(t => t.eqn)))
+  const placed = items.map(({ lowered: l }) => {
     const kernel = normaliseKernel(l.kernel)
     return { kernel, schedule: schedule(kernel), eqns: l.tensors.map(t => t.eqn) }
   })
@@ -104,7 +107,7 @@ export function planGraph(traced: Graph, schedule: Scheduler, donation: Donation
   })
   // Lifetimes of what lies in the arena: from the first kernel that touches it to the last.
   const lives = new Map<Eqn, { bytes: number; first: number; last: number }>()
-  lowered.forEach(({ l }, step) => {
+  items.forEach(({ lowered: l }, step) => {
     for (const t of l.tensors) {
       if (t.eqn.op === 'const') {
         if (!refs.has(t.eqn)) {
@@ -123,7 +126,7 @@ export function planGraph(traced: Graph, schedule: Scheduler, donation: Donation
   values.forEach(([e, life], i) => {
     refs.set(e, { k: 'arena', offset: offsets[i], bytes: life.bytes })
   })
-  return {
+  const plan: Plan = {
     inputs: g.inputs.map(typeOf),
     outputs: g.outputs.map(typeOf),
     constants: constants.map(c => ({ type: typeOf(c.type), data: c.data })),
@@ -133,11 +136,14 @@ export function planGraph(traced: Graph, schedule: Scheduler, donation: Donation
         kernel,
         schedule,
         bindings: eqns.map(e => refs.get(e) as BufferRef), // every buffer is an argument, a result, a constant or in `lives`
-        scope: lowered[i].root.scope,
+        scope: items[i].scope,
+        why: items[i].why,
       }),
     ),
     arenaBytes: bytes,
   }
+  if (wanted === 'plan') console.error(printPlan(plan))
+  return plan
 }
 
 const typeOf = ({ shape, dtype }: Tensor) => ({ shape, dtype })

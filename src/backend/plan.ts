@@ -2,7 +2,7 @@
 import type { DType, TypedArray } from '../dsl/dtype.ts'
 import { showType, size } from '../dsl/shape.ts'
 import type { TensorType } from '../dsl/tensor.ts'
-import type { Kernel, Schedule } from './kernel.ts'
+import { instructions, type Kernel, type Schedule } from './kernel.ts'
 
 /**
  * Where a buffer lies: an argument, a result, a constant, or a range of the arena of intermediates (bytes,
@@ -21,6 +21,8 @@ export interface Dispatch {
   readonly bindings: readonly BufferRef[]
   /** The place in the user's function, for profiles and errors. */
   readonly scope: string
+  /** Why its results are stored and not computed where they are used. */
+  readonly why?: string
 }
 
 export interface Plan {
@@ -38,6 +40,28 @@ export function peakBytes({ inputs, outputs, takenOver, constants, arenaBytes }:
   const own = outputs.filter((_, o) => takenOver?.has(o) !== true)
   const types = [...inputs, ...own, ...constants.map(c => c.type)]
   return types.reduce((n, t) => n + deviceBytes(t.dtype, size(t.shape)), arenaBytes)
+}
+
+/** A line per kernel: its axes (+ reduced), buffers, instructions, its place in the user's function, and why it is one. */
+export function printPlan(plan: Plan): string {
+  const place = (b: BufferRef): string => {
+    if (b.k === 'arena') return `arena@${b.offset}`
+    return `${b.k}${b.index}`
+  }
+  const lines = plan.steps.map(({ kernel, bindings, scope, why = '' }) => {
+    const axes = kernel.axes.map(a => `${a.extent}${a.kind === 'reduce' ? '+' : ''}`).join(' ')
+    const by = (access: 'read' | 'write') =>
+      bindings.flatMap((b, i) =>
+        (kernel.buffers[i].access === 'read') === (access === 'read') ? [place(b)] : [],
+      )
+    const work = instructions(kernel).length
+    return `${kernel.name} [${axes}] ${by('read').join(' ')} -> ${by('write').join(' ')}  (${work} instructions) ${scope}\n    ${why}`
+  })
+  const mib = (n: number) => `${(n / 2 ** 20).toFixed(1)} MiB`
+  return [
+    ...lines,
+    `${plan.steps.length} kernels; intermediates ${mib(plan.arenaBytes)}, all ${mib(peakBytes(plan))}`,
+  ].join('\n')
 }
 
 /** What takes most of a plan's memory, in words: for errors. */

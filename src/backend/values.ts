@@ -284,7 +284,8 @@ export class KernelBuilder {
 const isSuffix = (whole: Guard, end: Guard): boolean =>
   end.every((c, i) => whole[whole.length - end.length + i] === c)
 const guardKey = (g: Guard): string => g.map(c => `${c.lo}<=${ix.show(c.index)}<${c.hi}`).join('&')
-const instrKey = (x: Instr): string => {
+/** A text that is equal for instructions that compute the same. */
+export const instrKey = (x: Instr): string => {
   switch (x.k) {
     case 'lit':
       return `lit ${x.dtype} ${Object.is(x.value, -0) ? '-0' : x.value}`

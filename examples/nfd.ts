@@ -1,7 +1,8 @@
 /** The README's example: a student learns from labels and from a teacher's feature. Prints the loss as it falls. */
+
+import * as ct from 'cotangent'
+import { openBackend } from 'cotangent/node'
 import { pipe } from 'fp-ts/lib/function.js'
-import * as ct from '../src/index.ts'
-import { openBackend } from '../src/node.ts'
 
 // --8<-- the README shows what lies between these marks
 type Params = {

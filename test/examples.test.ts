@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
+import { main as customGradient } from '../examples/custom-gradient.ts'
+import { main as gradient } from '../examples/gradient.ts'
+import { main as hessianVector } from '../examples/hessian-vector.ts'
+import { main as logisticRegression } from '../examples/logistic-regression.ts'
 import { main } from '../examples/nfd.ts'
 
 const read = (path: string) => readFileSync(new URL(path, import.meta.url), 'utf8')
@@ -16,4 +20,34 @@ test('the README shows the example as it runs', () => {
   const shown = read('../examples/nfd.ts').split(/\/\/ --8<--.*\n/)[1]
   assert.ok(shown.length > 500)
   assert.ok(read('../README.md').includes(shown), 'README.md and examples/nfd.ts differ')
+})
+
+const close = (got: readonly number[], want: readonly number[], tolerance = 1e-5) => {
+  want.forEach((w, i) => {
+    assert.ok(Math.abs(got[i] - w) <= tolerance * (1 + Math.abs(w)), `[${i}] is ${got[i]}, expected ${w}`)
+  })
+}
+
+test('gradient: 2 x / (1 + sum of x^2)', async () => {
+  const { value, gradient: g } = await gradient()
+  close([value], [Math.log(15)])
+  close(
+    g,
+    [1, 2, 3].map(x => (2 * x) / 15),
+  )
+})
+
+test('hessian-vector: the product is that of the Hessian written out', async () => {
+  const { product, expected } = await hessianVector()
+  close(product, expected)
+})
+
+test('logistic-regression: nine of ten points are on the right side', async () => {
+  assert.ok((await logisticRegression(50)) > 0.9)
+})
+
+test('custom-gradient: the rule is right, and finite at 0', () => {
+  const { atZero, report } = customGradient()
+  assert.equal(atZero, 20)
+  assert.ok(report.compared > 0 && report.worst < 1e-8)
 })

@@ -63,3 +63,6 @@ export { type Nested, scope, Tensor, type TensorType, tensor } from './dsl/tenso
 /** Keys on the host: `keys.key(42)`, `keys.split`, `keys.foldIn`, `keys.permutationOf`. */
 export * as keys from './dsl/threefry.ts'
 export { spec, trace } from './dsl/trace.ts'
+// 5. Networks
+/** Layers, networks, optimisers and schedules as pure functions: `nn.pspnet`, `nn.conv`, `nn.sgd`. */
+export * as nn from './nn/index.ts'

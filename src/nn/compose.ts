@@ -8,7 +8,7 @@
 import { foldIn } from '../dsl/ops/random.ts'
 import { scope, type Tensor } from '../dsl/tensor.ts'
 import { foldIn as foldInKey, type Key } from '../dsl/threefry.ts'
-import { type FeatureMap, type Floats, floats } from './feature.ts'
+import { type FeatureMap, type Floats, featureMap, floats } from './feature.ts'
 import { keyOf } from './mode.ts'
 import type { Applied, Mode, Module, Tensors, Variables } from './module.ts'
 
@@ -157,6 +157,48 @@ export function sequential<const M extends readonly Step[]>(
     },
   }
 }
+
+/**
+ * A module that reads one of several named tensors; its parameters keep their names.
+ * @example onTap('stage3', fcnHead(1024, 21)) // from a backbone's features
+ */
+export const onTap = <K extends string, In, Out, P, S>(
+  tap: K,
+  { init, apply }: Module<In, Out, P, S>,
+): Module<{ readonly [N in K]: In }, Out, P, S> => ({
+  init,
+  apply: (params, state, x, mode) => apply(params, state, x[tap], mode),
+})
+
+/**
+ * A module and then a function of its result; its parameters keep their names.
+ * @example followedBy(chain(layers), all => ({ first: all[0], last: all[5] }))
+ */
+export const followedBy = <In, A, B, P, S>(
+  { init, apply }: Module<In, A, P, S>,
+  f: (out: A) => B,
+): Module<In, B, P, S> => ({
+  init,
+  apply: (...args) => {
+    const { out, state } = apply(...args)
+    return { out: f(out), state }
+  },
+})
+
+/**
+ * A chain that gives the result of every layer, for networks that are tapped along the way. Names are positions.
+ * @example chain([stem, block1, block2]) // x to [stem(x), block1(stem(x)), ...]
+ */
+export const chain = <const M extends Step & AnyModule>(layers: readonly M[]) =>
+  compose(Object.fromEntries(layers.map((m, i) => [i, m])), (call, x: Tensor): readonly FeatureMap[] => {
+    const all: FeatureMap[] = []
+    for (const i of layers.keys()) {
+      // a layer's result as `Step` has it; the compiler does not look through a union of layers
+      const layer = call[i] as (x: Tensor) => Floats
+      all.push(featureMap('chain', layer(all[i - 1] ?? x)))
+    }
+    return all
+  })
 
 /** A layer on feature maps. */
 export type Layer<P, S = None> = Module<Tensor, FeatureMap, P, S>

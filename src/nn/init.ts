@@ -37,10 +37,22 @@ export function fans(shape: Shape): { readonly fanIn: number; readonly fanOut: n
 export const filled = (shape: Shape, value: number, dtype: FloatDType = 'f32'): NDArray =>
   array(shape, dtype, makeData(dtype, size(shape)).fill(value))
 
+/** An array whose values are drawn when they are first read: counting parameters or tracing draws none. */
 const generate = (shape: Shape, dtype: FloatDType, at: (i: number) => number): NDArray => {
-  const data = makeData(dtype, size(shape))
-  for (let i = 0; i < data.length; i++) data[i] = at(i)
-  return array(shape, dtype, data)
+  let drawn: NDArray['data'] | undefined
+  const draw = () => {
+    const data = makeData(dtype, size(shape))
+    for (let i = 0; i < data.length; i++) data[i] = at(i)
+    return data
+  }
+  return {
+    shape,
+    dtype,
+    get data() {
+      drawn ??= draw()
+      return drawn
+    },
+  }
 }
 
 /**

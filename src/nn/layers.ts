@@ -7,9 +7,10 @@ import type { NDArray } from '../dsl/array.ts'
 import { UsageError } from '../dsl/errors.ts'
 import { relu } from '../dsl/ops/activation.ts'
 import { conv2d } from '../dsl/ops/conv.ts'
-import { add } from '../dsl/ops/elementwise.ts'
+import { add, mul } from '../dsl/ops/elementwise.ts'
+import { ones } from '../dsl/ops/index.ts'
 import { matmul } from '../dsl/ops/linalg.ts'
-import { batchNorm as batchNormOp } from '../dsl/ops/norm.ts'
+import { batchNorm as batchNormOp, layerNorm as layerNormOp } from '../dsl/ops/norm.ts'
 import { dropout as dropoutOp } from '../dsl/ops/random.ts'
 import { resizeBilinear } from '../dsl/ops/resize.ts'
 import { transpose } from '../dsl/ops/shape.ts'
@@ -77,16 +78,21 @@ export type BatchNormParams = { readonly weight: NDArray; readonly bias: NDArray
 /** Running `mean` (0) and `variance` (1), [channels]. */
 export type BatchNormState = { readonly mean: NDArray; readonly variance: NDArray }
 
+/** `eps` is added to the variance: 1e-5; `momentum` is the part of the new statistics: 0.1. */
+export interface BatchNormOptions {
+  readonly eps?: number
+  readonly momentum?: number
+}
+
 /**
  * Batch normalisation of each channel, with a running mean and variance (see the operation `batchNorm`).
- * @param options.eps added to the variance: 1e-5; `momentum` is the part of the new statistics: 0.1
  * @returns  [batch, channels, h, w], the type of the input
  * @throws ShapeError in training, while tracing, if a channel has fewer than two values
  * @example batchNorm(64)
  */
 export const batchNorm = (
   channels: number,
-  { eps = 1e-5, momentum = 0.1 }: { readonly eps?: number; readonly momentum?: number } = {},
+  { eps = 1e-5, momentum = 0.1 }: BatchNormOptions = {},
 ): Layer<BatchNormParams, BatchNormState> => ({
   init: () => ({
     params: { weight: filled([channels], 1), bias: filled([channels], 0) },
@@ -146,6 +152,46 @@ export const dropout = (rate: number): Module<Tensor, Floats, None, None> => ({
       throw new UsageError('dropout: training needs a key; pass { training: true, key } as the mode')
     return { out: dropoutOp(keyOf(mode.key), y, { rate }), state }
   },
+})
+
+/**
+ * Stochastic depth: in training all of a sample is 0 with probability `rate`, else divided by 1 - rate; else the identity.
+ * For the branch of a residual block.
+ * @throws UsageError while tracing, if training has no key
+ * @see Huang et al. 2016, arXiv:1603.09382
+ * @example dropPath(0.1)
+ */
+export const dropPath = (rate: number): Module<Tensor, Floats, None, None> => {
+  const mask = dropout(rate)
+  return {
+    init: mask.init,
+    apply: (params, state, x, mode) => {
+      const y = floats('dropPath', x)
+      if (!mode.training || rate === 0) return { out: y, state }
+      const one = ones([y.shape[0], ...y.shape.slice(1).map(() => 1)], y.dtype)
+      return { out: floats('dropPath', mul(y, mask.apply(params, state, one, mode).out)), state }
+    },
+  }
+}
+
+/** `weight` (1) and `bias` (0), [features]. */
+export type LayerNormParams = { readonly weight: NDArray; readonly bias: NDArray }
+
+/**
+ * Layer normalisation of the last axis.
+ * @param options.eps added to the variance: 1e-5
+ * @returns  [..., features], the type of the input
+ * @example layerNorm(256)
+ */
+export const layerNorm = (
+  features: number,
+  { eps = 1e-5 }: { readonly eps?: number } = {},
+): Module<Tensor, Floats, LayerNormParams, None> => ({
+  init: () => ({ params: { weight: filled([features], 1), bias: filled([features], 0) }, state: {} }),
+  apply: ({ weight, bias }, state, x) => ({
+    out: layerNormOp(floats('layerNorm', x), { eps, weight, bias }),
+    state,
+  }),
 })
 
 /**

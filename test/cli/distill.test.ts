@@ -17,7 +17,7 @@ test('a run gives a table of three networks beside the baseline, and a run folde
   assert.equal(code, 0, stderr)
   assert.match(stdout, /^backend +cpu: /m)
   assert.match(stdout, /^data +scenes.*: 8 images to train on, 3 held out, 16 x 16, 6 classes$/m)
-  assert.match(stdout, /^teacher +encoderDecoder\(width 3.*: \d+ parameters, 4 steps of 2$/m)
+  assert.match(stdout, /^teacher +unet\(width 3.*: \d+ parameters, 4 steps of 2$/m)
   assert.match(stdout, /^IoU in % +most frequent class +Teacher +Student alone +Student \+ NFD$/m)
   assert.match(stdout, /^mean \(mIoU\)( +\d+(\.\d)?){4}$/m)
   assert.match(stdout, /^Student \+ NFD +[\d.]+ ms a step, \d+ images\/s$/m)

@@ -71,3 +71,11 @@ test('filled has one value and the dtype that was asked for', () => {
   })
   assert.equal(filled([1], 1, 'f64').dtype, 'f64')
 })
+
+test('values are drawn when they are first read, and once', () => {
+  const never = normal([1, 2], [2 ** 20, 2 ** 20]) // 4 TiB, were they drawn
+  assert.deepEqual([never.shape, never.dtype], [[2 ** 20, 2 ** 20], 'f32'])
+  const values = uniform([1, 2], [3])
+  assert.equal(values.data, values.data)
+  assert.deepEqual({ ...values }, uniform([1, 2], [3]))
+})

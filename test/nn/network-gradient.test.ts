@@ -1,13 +1,15 @@
 /** The gradient of a whole training loss against central differences, in f64, on the reference interpreter. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { pipe } from 'fp-ts/lib/function.js'
 import { valueAndGrad } from '../../src/autodiff/grad.ts'
 import { array } from '../../src/dsl/array.ts'
 import { add } from '../../src/dsl/build.ts'
 import { crossEntropy } from '../../src/dsl/ops/loss.ts'
 import { keyTensor } from '../../src/dsl/ops/random.ts'
-import type { Tensor } from '../../src/dsl/tensor.ts'
+import { constant, type Tensor } from '../../src/dsl/tensor.ts'
 import { key, uniformAt } from '../../src/dsl/threefry.ts'
+import { masked } from '../../src/nfd/combine.ts'
 import * as distil from '../../src/nfd/distil.ts'
 import { kd } from '../../src/nfd/kd.ts'
 import { nfd } from '../../src/nfd/nfd.ts'
@@ -29,21 +31,23 @@ const label = array(
 const teacher = encoderDecoder({ classes, width: 3, depth: 2 })
 const student = pspnet({ classes, width: 4, poolScales: [1, 2] })
 const distillation = distil.sum(
-  nfd({
-    student,
-    teacher,
-    taps: [
-      ['stage2', 'stage2'],
-      ['neck', 'neck'],
-    ],
-    weight: 2,
-    mask: true,
-  }),
+  pipe(
+    nfd({
+      student,
+      teacher,
+      taps: [
+        ['stage2', 'stage2'],
+        ['neck', 'neck'],
+      ],
+      weight: 2,
+    }),
+    masked(),
+  ),
   kd({ temperature: 2, weight: 0.5 }),
 )
 const taught = wide(teacher.init(key(3)))
 const variables = wide(student.init(key(4)))
-const start = { net: variables.params, aligners: wide(distillation.init(key(5))) }
+const start = { net: variables.params, aligners: wide(distillation.init(key(5)).params) }
 const teach = distil.constantTeacher(teacher)
 
 test("a whole network's gradient: PSPNet with cross-entropy, NFD and KD, batch norm in training mode", async t => {
@@ -56,7 +60,11 @@ test("a whole network's gradient: PSPNet with cross-entropy, NFD and KD, batch n
   ) => {
     const { out } = student.apply(p.net, s, x, { training: true, key: keyTensor(9) })
     const target = teach(fixed.params, fixed.state, x)
-    return add(crossEntropy(out.logits, y), distillation.loss(p.aligners, out, target, { label: y }).loss)
+    const context = { label: y, key: keyTensor(10), step: constant([], 'i32', new Int32Array(1)) }
+    return add(
+      crossEntropy(out.logits, y),
+      distillation.loss(p.aligners, [{}, {}], out, target, context).loss,
+    )
   }
   const rest = [image, label, variables.state, taught] as const
   const begun = performance.now()

@@ -6,8 +6,10 @@ import { keyTensor } from '../../src/dsl/ops/random.ts'
 import type { Tensor } from '../../src/dsl/tensor.ts'
 import { key } from '../../src/dsl/threefry.ts'
 import type { Tensors } from '../../src/nn/module.ts'
-import { encoderDecoder, pspnet, type SegmentationNet } from '../../src/nn/pspnet.ts'
+import { pspnet } from '../../src/nn/pspnet.ts'
 import { resnet, stageChannels } from '../../src/nn/resnet.ts'
+import type { SegmentationNet } from '../../src/nn/segmentation.ts'
+import { unet } from '../../src/nn/unet.ts'
 import { arraysOf, countOf, normals, onReference, wide } from '../support/trees.ts'
 
 test("ResNet-18 has torchvision's names and its 11,176,512 parameters (11,689,512 without the classifier's 513,000)", () => {
@@ -26,6 +28,31 @@ test("ResNet-18 has torchvision's names and its 11,176,512 parameters (11,689,51
     assert.ok(names.includes(name), name)
   assert.ok(!names.includes('layer1.0.downsample.0.weight'))
   assert.equal(countOf(state), 2 * 4800) // mean and variance of 64 (5 times), 128, 256, 512 (5 times each)
+})
+
+test("the deep stem has mmsegmentation's names, and the rest of the network stays", () => {
+  const { params } = resnet({ depth: 18, deepStem: true }).init(key(0))
+  const leaves = arraysOf(params)
+  const stem = leaves.filter(l => l.path.startsWith('stem.'))
+  assert.deepEqual(
+    stem.map(({ path, leaf }) => `${path} ${leaf.shape.join('x')}`),
+    [
+      'stem.0.weight 32x3x3x3',
+      'stem.1.weight 32',
+      'stem.1.bias 32',
+      'stem.3.weight 32x32x3x3',
+      'stem.4.weight 32',
+      'stem.4.bias 32',
+      'stem.6.weight 64x32x3x3',
+      'stem.7.weight 64',
+      'stem.7.bias 64',
+    ],
+  )
+  const plain = arraysOf(resnet({ depth: 18 }).init(key(0)).params).map(l => l.path)
+  assert.deepEqual(
+    leaves.filter(l => !stem.includes(l)).map(l => l.path),
+    plain.filter(path => path.startsWith('layer')),
+  )
 })
 
 test('at output stride 8 a network computes the strided one, densely: every fourth feature of stage 4 is the same', async () => {
@@ -99,8 +126,8 @@ test('logits have the size of the image, whatever it is, and taps the channels t
     }),
   ])
     await check(net, [33, 18])
-  await check(encoderDecoder({ classes: 5, width: 2 }), [33, 18])
-  await check(encoderDecoder({ classes: 5, width: 3, depth: 2 }), [16, 12])
+  await check(unet({ classes: 5, width: 2 }), [33, 18])
+  await check(unet({ classes: 5, width: 3, depth: 2 }), [16, 12])
   async function check<Taps extends { readonly [K in keyof Taps]: Tensor }, P, S>(
     net: SegmentationNet<Taps, P, S>,
     size: readonly number[],
@@ -127,5 +154,7 @@ test('configurations that make no network are errors', () => {
   assert.throws(() => pspnet({ classes: 2, width: 1.5 }), /width must be a positive integer, got 1.5/)
   assert.throws(() => pspnet({ classes: 2, width: 4, poolScales: [1, 1] }), /must differ/)
   assert.throws(() => resnet({ width: 4, blocks: [1, 0, 1, 1] }), /one block or more/)
-  assert.throws(() => encoderDecoder({ classes: 2, width: 0 }), UsageError)
+  assert.throws(() => resnet({ depth: 19 as 18 }), /the depth is 18, 34, 50, 101, got 19/)
+  assert.throws(() => resnet({ outputStride: 12 as 8 }), /the output stride is 8, 16 or 32, got 12/)
+  assert.throws(() => unet({ classes: 2, width: 0 }), UsageError)
 })

@@ -7,6 +7,12 @@ import { UsageError } from '../dsl/errors.ts'
 import { distillCommand } from './distill-command.ts'
 import { version } from './distill-summary.ts'
 import { describeFailure, exitCodeOf } from './errors.ts'
+import { gaugeCommand } from './gauge-command.ts'
+import { modelsCommand } from './models-command.ts'
+import { weightsCommand } from './weights-command.ts'
+
+/** The commands, each a line. */
+const commands = [distillCommand, gaugeCommand, modelsCommand, weightsCommand]
 
 /**
  * Runs a command.
@@ -15,33 +21,29 @@ import { describeFailure, exitCodeOf } from './errors.ts'
  * @example process.exitCode = await main(process.argv)
  */
 export async function main(argv: readonly string[]): Promise<number> {
-  const program = new Command('cotangent')
+  const quiet = (c: Command) => c.exitOverride().configureOutput({ outputError: () => {} })
+  const program = quiet(new Command('cotangent'))
     .description(
       'Feature distillation for semantic segmentation, from a functional tensor language of its own',
     )
     .version(version())
-    .exitOverride()
-    .configureOutput({ outputError: () => {} })
-    .addCommand(
-      distillCommand()
-        .exitOverride()
-        .configureOutput({ outputError: () => {} }),
-    )
+  for (const command of commands) program.addCommand(quiet(command()))
   try {
     await program.parseAsync(argv)
     return 0
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return 0
-    const failure = error instanceof CommanderError ? usageErrorOf(error) : error
+    const asked = program.commands.find(c => c.name() === argv[2])?.name()
+    const failure = error instanceof CommanderError ? usageErrorOf(error, asked) : error
     process.stderr.write(describeFailure(failure, argv.includes('--stack')))
     return exitCodeOf(failure)
   }
 }
 
 /** Commander's own failures (an unknown option, a bad value) as ours. */
-const usageErrorOf = ({ message, code }: CommanderError): UsageError =>
+const usageErrorOf = ({ message, code }: CommanderError, command = ''): UsageError =>
   new UsageError(
     code === 'commander.help'
       ? 'name a command, such as distill'
-      : `${message.replace(/^error: /, '')}\nSee cotangent distill --help`,
+      : `${message.replace(/^error: /, '')}\nSee ${['cotangent', command, '--help'].filter(Boolean).join(' ')}`,
   )

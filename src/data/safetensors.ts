@@ -1,17 +1,26 @@
 /**
  * The safetensors format: named arrays in one file, without code in it. In: a map of arrays and string
- * metadata. Out: bytes or a file, and back.
+ * metadata. Out: bytes or a file, and back, whole or one array at a time.
  *   8 bytes, little-endian: the header's length | header, JSON | data, row-major, little-endian
  * The header is padded so that the data begins at a multiple of 8, and wider elements come first, so that
- * every array is aligned. Everything that is read is validated: a damaged file is a DataError.
+ * every array is aligned. Everything that is read is validated: a damaged file is a DataError. Opening takes the
+ * header's memory (its text, and up to 50 times that as values); reading an array takes that array's.
  * @see https://github.com/huggingface/safetensors#format
  */
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
-import { z } from 'zod'
 import type { NDArray } from '../dsl/array.ts'
-import { type DType, makeData } from '../dsl/dtype.ts'
 import { DataError } from '../dsl/errors.ts'
-import { onDisk, writeAtomic } from './atomic.ts'
+import { size as sizeOf } from '../dsl/shape.ts'
+import { writeAtomic } from './atomic.ts'
+import { openSource, quote, type Source, sourceOf } from './source.ts'
+import {
+  type ArrayFile,
+  type StoredArray,
+  stored,
+  storedAs,
+  storedBytes,
+  storedDType,
+  widen,
+} from './stored.ts'
 
 /** What a file holds: the arrays by name, and free strings about them. */
 export interface SafeTensors {
@@ -19,21 +28,16 @@ export interface SafeTensors {
   readonly metadata: ReadonlyMap<string, string>
 }
 
-/** The format's own limit, 100 MB: a longer header is a damaged length. */
-const maxHeader = 100_000_000
-const metadataKey = '__metadata__'
+/** An open file: its arrays' types at hand, their values on demand. */
+export interface SafeTensorsFile extends ArrayFile {
+  readonly metadata: ReadonlyMap<string, string>
+}
 
-/** Our dtypes in the format's names, with the bytes of an element in a file. */
-const formats = {
-  f32: { name: 'F32', bytes: 4 },
-  f64: { name: 'F64', bytes: 8 },
-  i32: { name: 'I32', bytes: 4 },
-  u32: { name: 'U32', bytes: 4 },
-  bool: { name: 'BOOL', bytes: 1 },
-} as const satisfies Record<DType, { name: string; bytes: number }>
-const dtypeOf = new Map<string, DType>(
-  (Object.keys(formats) as DType[]).map(dtype => [formats[dtype].name, dtype]),
-)
+/** A header beyond 16 MiB (150,000 tensors) is refused; the format itself allows 100 MB. */
+export const maxHeader = 16 * 2 ** 20
+const metadataKey = '__metadata__'
+/** As in PyTorch, whose tensors have at most 64 axes. */
+const maxAxes = 64
 
 /**
  * Writes arrays to `path`; a crash leaves the previous file intact.
@@ -54,22 +58,12 @@ export function writeSafetensors(
  * @example readSafetensors('a.safetensors').tensors.get('w')
  */
 export function readSafetensors(path: string): SafeTensors {
-  return onDisk(`cannot read ${path}`, () => {
-    const file = openSync(path, 'r')
-    try {
-      const read = (bytes: Uint8Array, from: number): void => {
-        for (let at = 0; at < bytes.length; ) {
-          // One read call takes at most 2 GiB.
-          const got = readSync(file, bytes, at, Math.min(bytes.length - at, 1 << 30), from + at)
-          if (got === 0) throw new DataError(`${path}: the file became shorter while it was read`)
-          at += got
-        }
-      }
-      return parse(fstatSync(file).size, read, path)
-    } finally {
-      closeSync(file)
-    }
-  })
+  const file = openSource(path)
+  try {
+    return readAll(openSafetensors(file))
+  } finally {
+    file.close()
+  }
 }
 
 /**
@@ -81,7 +75,7 @@ export function encode(
   tensors: ReadonlyMap<string, NDArray>,
   metadata: Readonly<Record<string, string>> = {},
 ): Uint8Array {
-  const all = parts(tensors, metadata, 'safetensors')
+  const all = [...parts(tensors, metadata, 'safetensors')]
   const out = new Uint8Array(all.reduce((n, part) => n + part.length, 0))
   let at = 0
   for (const part of all) {
@@ -96,91 +90,95 @@ export function encode(
  * @throws DataError naming `path` and the tensor if the bytes are cut short or not in the format
  * @example decode(readFileSync('a.safetensors'), 'a.safetensors').metadata.get('step')
  */
-export function decode(bytes: Uint8Array, path = 'safetensors'): SafeTensors {
-  return parse(bytes.length, (into, from) => into.set(bytes.subarray(from, from + into.length)), path)
+export const decode = (bytes: Uint8Array, path = 'safetensors'): SafeTensors =>
+  readAll(openSafetensors(sourceOf(bytes, path)))
+
+/**
+ * Opens a file to read its arrays one at a time. Only its header is read.
+ * @throws DataError naming the path and the tensor if the file is cut short or not in the format
+ * @example openSafetensors(source).read('conv1.weight')
+ */
+export function openSafetensors(source: Source): SafeTensorsFile {
+  const { path } = source
+  if (source.size < 8)
+    throw new DataError(`${path}: ${source.size} bytes are too few for a safetensors file; is it cut short?`)
+  const size = new DataView(source.read(0, 8).buffer).getBigUint64(0, true)
+  if (size > BigInt(Math.min(source.size - 8, maxHeader)))
+    throw new DataError(
+      `${path}: the header claims ${size} bytes, the file has ${source.size} (and ${maxHeader} are allowed); it is cut short or no safetensors file`,
+    )
+  const start = 8 + Number(size)
+  const { entries, metadata } = parseHeader(source.read(8, Number(size)), path)
+  checkCover(entries, source.size - start, path)
+  const byName = new Map(entries.map(entry => [entry.name, entry]))
+  return {
+    entries: byName,
+    metadata,
+    read: name => {
+      const entry = byName.get(name)
+      if (entry === undefined) throw new DataError(`${path}: there is no tensor ${quote(name)}`)
+      const { buffer } = source.read(start + entry.begin, entry.end - entry.begin)
+      return widen(entry, buffer, `${path}: tensor ${quote(name)}`)
+    },
+  }
 }
 
+const readAll = ({ entries, metadata, read }: SafeTensorsFile): SafeTensors => ({
+  tensors: new Map([...entries.keys()].map(name => [name, read(name)])),
+  metadata,
+})
+
 /** An array's place in a file; `begin` and `end` count from the first byte of the data. */
-interface Entry {
+interface Entry extends StoredArray {
   readonly name: string
-  readonly dtype: DType
-  readonly shape: readonly number[]
   readonly begin: number
   readonly end: number
 }
 
-const count = z.number().int().nonnegative()
-const entrySchema = z.strictObject({
-  dtype: z.string(),
-  shape: z.array(count),
-  data_offsets: z.tuple([count, count]),
-})
-// Pairs, for a zod record loses the key __proto__.
-const metadataSchema = z.array(z.tuple([z.string(), z.string()]))
-
-function parts(
+/** The parts of a file, the arrays as they are in memory: nothing of them is copied but bools, one at a time. */
+function* parts(
   tensors: ReadonlyMap<string, NDArray>,
   metadata: Readonly<Record<string, string>>,
   path: string,
-): Uint8Array[] {
-  const placed = [...tensors].sort(([, a], [, b]) => formats[b.dtype].bytes - formats[a.dtype].bytes)
+): Generator<Uint8Array> {
+  const widthOf = ({ dtype }: NDArray): number => stored[storedAs[dtype]].bytes
+  const placed = [...tensors].sort(([, a], [, b]) => widthOf(b) - widthOf(a))
   const offsets = new Map<string, readonly [number, number]>()
   let end = 0
-  for (const [name, { dtype, shape, data }] of placed) {
+  for (const [name, tensor] of placed) {
     const at = `${path}: tensor ${quote(name)}`
     if (name === metadataKey) throw new DataError(`${at}: the format reserves this name; choose another`)
-    const n = shape.reduce((a, b) => a * b, 1)
-    if (data.length !== n)
-      throw new DataError(`${at}: ${data.length} values do not fill the shape [${shape.join(', ')}] of ${n}`)
+    const n = sizeOf(tensor.shape)
+    if (tensor.data.length !== n)
+      throw new DataError(
+        `${at}: ${tensor.data.length} values do not fill the shape [${tensor.shape.join(', ')}] of ${n}`,
+      )
     const begin = end
-    end += n * formats[dtype].bytes
+    end += n * widthOf(tensor)
     offsets.set(name, [begin, end])
   }
   const entries = [...tensors].map(([name, { dtype, shape }]): [string, unknown] => [
     name,
-    { dtype: formats[dtype].name, shape, data_offsets: offsets.get(name) },
+    { dtype: storedAs[dtype], shape, data_offsets: offsets.get(name) },
   ])
   if (Object.keys(metadata).length > 0) entries.unshift([metadataKey, metadata])
   const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(entries)))
   const header = new Uint8Array(Math.ceil(json.length / 8) * 8).fill(0x20)
   header.set(json)
+  if (header.length > maxHeader)
+    throw new DataError(
+      `${path}: the header takes ${header.length} bytes; at most ${maxHeader} are read back`,
+    )
   const length = new Uint8Array(8)
   new DataView(length.buffer).setBigUint64(0, BigInt(header.length), true)
-  return [length, header, ...placed.map(([, tensor]) => toBytes(tensor))]
+  yield length
+  yield header
+  for (const [, tensor] of placed) yield toBytes(tensor)
 }
 
 function toBytes({ dtype, data }: NDArray): Uint8Array {
   if (dtype === 'bool') return Uint8Array.from(data, x => (x ? 1 : 0))
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
-}
-
-function parse(fileSize: number, read: (into: Uint8Array, from: number) => void, path: string): SafeTensors {
-  if (fileSize < 8)
-    throw new DataError(`${path}: ${fileSize} bytes are too few for a safetensors file; is it cut short?`)
-  const length = new Uint8Array(8)
-  read(length, 0)
-  const size = new DataView(length.buffer).getBigUint64(0, true)
-  if (size > BigInt(Math.min(fileSize - 8, maxHeader)))
-    throw new DataError(
-      `${path}: the header claims ${size} bytes, the file has ${fileSize} (and the format allows ${maxHeader}); it is cut short or no safetensors file`,
-    )
-  const header = new Uint8Array(Number(size))
-  read(header, 8)
-  const start = 8 + header.length
-  const { entries, metadata } = parseHeader(header, path)
-  checkCover(entries, fileSize - start, path)
-  const tensors = new Map<string, NDArray>()
-  for (const { name, dtype, shape, begin, end } of entries) {
-    const data = makeData(dtype, (end - begin) / formats[dtype].bytes)
-    read(new Uint8Array(data.buffer), start + begin)
-    const bad = dtype === 'bool' ? data.findIndex((x: number) => x > 1) : -1
-    if (bad >= 0)
-      throw new DataError(
-        `${path}: tensor ${quote(name)}: the value ${data[bad]} at ${bad} is no bool (0 or 1)`,
-      )
-    tensors.set(name, { shape, dtype, data })
-  }
-  return { tensors, metadata }
 }
 
 function parseHeader(
@@ -194,15 +192,18 @@ function parseHeader(
   let metadata: ReadonlyMap<string, string> = new Map()
   for (const [name, value] of Object.entries(header)) {
     if (name === metadataKey) {
-      const parsed = metadataSchema.safeParse(isObject(value) ? Object.entries(value) : value)
-      if (!parsed.success)
-        throw new DataError(`${path}: ${metadataKey} must hold text only: ${z.prettifyError(parsed.error)}`)
-      metadata = new Map(parsed.data)
+      const pairs = Object.entries(isObject(value) ? value : { [metadataKey]: value })
+      const texts = pairs.filter((pair): pair is [string, string] => typeof pair[1] === 'string')
+      if (texts.length < pairs.length)
+        throw new DataError(`${path}: ${metadataKey} must hold text only, by name`)
+      metadata = new Map(texts)
     } else entries.push(parseEntry(name, value, path))
   }
   return { entries, metadata }
 }
 
+const isCounts = (x: unknown): x is readonly number[] =>
+  Array.isArray(x) && x.every(n => Number.isSafeInteger(n) && n >= 0)
 const isObject = (x: unknown): x is Readonly<Record<string, unknown>> =>
   typeof x === 'object' && x !== null && !Array.isArray(x)
 
@@ -216,19 +217,24 @@ function parseJson(bytes: Uint8Array, path: string): unknown {
 
 function parseEntry(name: string, value: unknown, path: string): Entry {
   const at = `${path}: tensor ${quote(name)}`
-  const parsed = entrySchema.safeParse(value)
-  if (!parsed.success) throw new DataError(`${at}: ${z.prettifyError(parsed.error)}`)
-  const { shape, data_offsets } = parsed.data
+  const { dtype: typeName, shape, data_offsets, ...rest } = isObject(value) ? value : {}
+  if (typeof typeName !== 'string') throw new DataError(`${at}: it has no dtype`)
+  if (!isCounts(shape) || shape.length > maxAxes)
+    throw new DataError(`${at}: the shape must be a list of at most ${maxAxes} natural numbers`)
+  if (!isCounts(data_offsets) || data_offsets.length !== 2)
+    throw new DataError(`${at}: data_offsets must be two natural numbers`)
+  if (Object.keys(rest).length > 0)
+    throw new DataError(`${at}: there is no field ${quote(Object.keys(rest)[0])} in this format`)
   const [begin, end] = data_offsets
-  const dtype = dtypeOf.get(parsed.data.dtype)
+  const dtype = storedDType(typeName)
   if (dtype === undefined)
     throw new DataError(
-      `${at}: the dtype ${quote(parsed.data.dtype)} is none of ${[...dtypeOf.keys()].join(', ')}; convert the file`,
+      `${at}: the dtype ${quote(typeName)} is none of ${Object.keys(stored).join(', ')}; convert the file`,
     )
-  const bytes = shape.reduce((a, b) => a * b, formats[dtype].bytes)
+  const bytes = storedBytes({ dtype, shape })
   if (end - begin !== bytes)
     throw new DataError(
-      `${at}: ${parsed.data.dtype}[${shape.join(', ')}] takes ${bytes} bytes, its offsets [${begin}, ${end}] span ${end - begin}`,
+      `${at}: ${dtype}[${shape.join(', ')}] takes ${bytes} bytes, its offsets [${begin}, ${end}] span ${end - begin}`,
     )
   return { name, dtype, shape, begin, end }
 }
@@ -251,6 +257,3 @@ function checkCover(entries: readonly Entry[], size: number, path: string): void
   if (end !== size)
     throw new DataError(`${path}: the tensors end at byte ${end}, the data at ${size}; the file is damaged`)
 }
-
-// Names come from files: at most one short line of them goes into a message.
-const quote = (name: string): string => JSON.stringify(name.length > 120 ? `${name.slice(0, 119)}…` : name)

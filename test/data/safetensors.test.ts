@@ -119,7 +119,11 @@ const bad: [string, Uint8Array, RegExp][] = [
   ['a deeply nested header', file('['.repeat(100_000)), /not JSON/],
   ['a tensor without a shape', file({ w: { dtype: 'F32', data_offsets: [0, 0] } }), /tensor "w".*shape/s],
   ['a negative dimension', file({ w: f32([-1], [0, 0]) }), /tensor "w"/],
-  ['an unknown dtype', file({ w: { ...f32([1], [0, 2]), dtype: 'F16' } }, [0, 0]), /"F16" is none of F32/],
+  [
+    'an unknown dtype',
+    file({ w: { ...f32([1], [0, 1]), dtype: 'F8_E4M3' } }, [0]),
+    /"F8_E4M3" is none of F64/,
+  ],
   ['offsets that do not fit the shape', file({ w: f32([2], [0, 4]) }, [0, 0, 0, 0]), /takes 8 bytes.*span 4/],
   ['a shape beyond all numbers', file({ w: f32([2 ** 53 - 1, 2 ** 53 - 1], [0, 4]) }), /tensor "w"/],
   ['data that is cut short', file({ w: f32([1], [0, 4]) }, [0, 0]), /tensor "w".*cut short/],

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
+import { main as classifier } from '../examples/classifier.ts'
 import { main as customGradient } from '../examples/custom-gradient.ts'
 import { main as gradient } from '../examples/gradient.ts'
 import { main as hessianVector } from '../examples/hessian-vector.ts'
@@ -50,4 +51,8 @@ test('custom-gradient: the rule is right, and finite at 0', () => {
   const { atZero, report } = customGradient()
   assert.equal(atZero, 20)
   assert.ok(report.compared > 0 && report.worst < 1e-8)
+})
+
+test('classifier: three of four unseen images are right after 30 steps', async () => {
+  assert.ok((await classifier(30)) >= 0.75)
 })

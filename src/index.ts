@@ -63,6 +63,9 @@ export { type Nested, scope, Tensor, type TensorType, tensor } from './dsl/tenso
 /** Keys on the host: `keys.key(42)`, `keys.split`, `keys.foldIn`, `keys.permutationOf`. */
 export * as keys from './dsl/threefry.ts'
 export { spec, trace } from './dsl/trace.ts'
-// 5. Networks
+// Distillation
+/** The algebra of distillation and its methods: `distil.nfd`, `distil.kd`, `distil.sum`; see src/nfd/README.md. */
+export * as distil from './nfd/index.ts'
+// Networks
 /** Layers, networks, optimisers and schedules as pure functions: `nn.pspnet`, `nn.conv`, `nn.sgd`. */
 export * as nn from './nn/index.ts'

@@ -2,8 +2,11 @@
  * The networks, the optimiser and the distillation of a run. In: settings. Out: values whose parameter types are forgotten, since
  * the network is chosen at run time.
  */
+
+import type { Conv1x1 } from '../nfd/align.ts'
 import type { Distillation } from '../nfd/distil.ts'
-import { type Aligners, nfd } from '../nfd/nfd.ts'
+import { nfd } from '../nfd/nfd.ts'
+import type { Aligners } from '../nfd/taps.ts'
 import type { FeatureMap } from '../nn/feature.ts'
 import { adamw, kernelsOnly, type Optimiser } from '../nn/optim.ts'
 import { encoderDecoder, pspnet, type SegmentationNet } from '../nn/pspnet.ts'
@@ -26,7 +29,7 @@ export function networkOf({ net }: Pick<Settings, 'net'>, width: number, classes
 }
 
 /** A distillation between such networks. */
-export type Method = Distillation<Taps, Taps, Aligners>
+export type Method = Distillation<Taps, Taps, Aligners<Conv1x1>>
 
 /** The taps that are compared: the deepest features and those before the classifier. */
 const tapNames = { pspnet: ['stage4', 'neck'], encdec: ['stage3', 'neck'] } as const satisfies Record<
@@ -42,7 +45,7 @@ export const methodOf = (settings: Settings, student: Network, teacher: Network)
   nfd({
     student,
     teacher,
-    taps: tapNames[settings.net].map(tap => [tap, tap] as const),
+    taps: tapNames[settings.net].map((tap): readonly [string, string] => [tap, tap]),
     axes: settings.axes,
     weight: settings.nfdWeight,
   })

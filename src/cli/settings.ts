@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { onDisk } from '../data/atomic.ts'
 import { DataError, UsageError } from '../dsl/errors.ts'
-import type { NormAxes } from '../nfd/algebra.ts'
+import type { NormAxes } from '../nfd/normalise.ts'
 import { backendNames } from '../node.ts'
 
 /** The axes over which NFD takes mean and deviation, as typed. */

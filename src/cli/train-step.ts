@@ -43,8 +43,9 @@ export interface Compilable {
 export function lessonOf({ net, optimiser, distillation }: Lesson, key: Key): Compilable {
   const [netKey, alignerKey] = split(key)
   const { params, state } = net.init(netKey)
-  const all = { net: params, aligners: distillation?.method.init(alignerKey) ?? {} }
-  const template = { params: all, state, optimiser: optimiser.init(all) }
+  const made = distillation?.method.init(alignerKey)
+  const all = { net: params, aligners: made?.params ?? {} }
+  const template = { params: all, state, optimiser: optimiser.init(all), distillation: made?.state ?? {} }
   const teacher = distillation && inference(distillation.teacher)
 
   const step: Step = (named, { image, label, learningRate, key: stepKey }, fixed) => {
@@ -53,14 +54,22 @@ export function lessonOf({ net, optimiser, distillation }: Lesson, key: Key): Co
       const mode = { training: true, key: stepKey }
       const { out, state: next } = scope('student', () => net.apply(p.net, before.state, image, mode))
       const ce = crossEntropy(out.logits, label, { ignoreIndex: 255 })
-      if (!distillation || !teacher) return [ce, { next, logs: { loss: ce } }]
-      const { loss, logs } = distillation.method.loss(p.aligners, out, teacher(fixed, image), { label })
-      const total = add(ce, loss)
-      return [total, { next, logs: { loss: total, ce, ...logs } }]
+      if (!distillation || !teacher)
+        return [ce, { next, distillation: before.distillation, logs: { loss: ce } }]
+      const distilled = distillation.method.loss(
+        p.aligners,
+        before.distillation,
+        out,
+        teacher(fixed, image),
+        { label, key: stepKey, step: before.optimiser.step },
+      )
+      const total = add(ce, distilled.loss)
+      return [total, { next, distillation: distilled.state, logs: { loss: total, ce, ...distilled.logs } }]
     }
-    const [[, { next, logs }], grads] = valueAuxAndGrad(lossOf)(before.params)
+    const [[, { next, distillation: remembered, logs }], grads] = valueAuxAndGrad(lossOf)(before.params)
     const after = optimiser.update(grads, before.optimiser, before.params, learningRate)
-    return { state: namedTensors({ params: after.params, state: next, optimiser: after.state }), logs }
+    const state = { params: after.params, state: next, optimiser: after.state, distillation: remembered }
+    return { state: namedTensors(state), logs }
   }
 
   const run = inference(net)
@@ -74,6 +83,8 @@ export function lessonOf({ net, optimiser, distillation }: Lesson, key: Key): Co
 /** What a forward pass gives beside the loss. */
 interface Forward {
   readonly next: unknown
+  /** The distillation's state. */
+  readonly distillation: unknown
   readonly logs: Named<Tensor>
 }
 

@@ -1,65 +1,62 @@
 /**
- * Distillation of logits. In: a temperature. Out: a `Distillation` without parameters and without taps.
- * @see Hinton, Vinyals, Dean 2015, arXiv:1503.02531
+ * Methods on logits: rows of the table in README.md. In: options, all with defaults. Out: a `Distillation` without
+ * parameters and without taps.
  */
-import { pipe } from 'fp-ts/lib/function.js'
-import { div, map, mul } from '../dsl/build.ts'
-import { UsageError } from '../dsl/errors.ts'
-import { cast, where } from '../dsl/ops/elementwise.ts'
-import { klDistillation } from '../dsl/ops/loss.ts'
-import { sum } from '../dsl/ops/reduce.ts'
-import { resizeBilinear } from '../dsl/ops/resize.ts'
-import { sameShape, size } from '../dsl/shape.ts'
-import { scope, type Tensor } from '../dsl/tensor.ts'
-import { validPixels } from './algebra.ts'
-import { checkWeight, type Distillation, type NoParams } from './distil.ts'
+import { divergence, oneMinusProduct, plus, scaled, term } from './compare.ts'
+import { byDeviation, centredUnit, classProbabilities, inTurn, logProbabilities } from './normalise.ts'
+import { logits } from './taps.ts'
 
-/** How the logits are compared. */
-export interface KdOptions {
-  /** Divides both networks' logits: 1. */
-  readonly temperature?: number
-  /** 1 */
-  readonly weight?: number
-  /** Whether pixels of the label `ignoreIndex` do not count: false. */
-  readonly mask?: boolean
-  /** 255 */
-  readonly ignoreIndex?: number
-}
+/** What divides both networks' logits. */
+export type Temperature = { readonly temperature?: number }
 
 /**
- * Knowledge distillation, averaged over pixels:
- *   L = weight * T^2 KL(softmax(teacher / T) || softmax(student / T)), over the classes
- * The logits are compared as the networks give them, upsampled to the size of the images; the student's are resized
- * bilinearly where the two sizes differ. Log: `kd`, before the weight.
- * @throws UsageError if the temperature is not positive; while tracing ShapeError if the classes differ
+ * Knowledge distillation: T^2 KL(softmax(teacher / T) || softmax(student / T)) over the classes, averaged over
+ * pixels. T 1.
+ * @throws UsageError if the temperature is not positive
+ * @see Hinton, Vinyals, Dean 2015, arXiv:1503.02531
  * @example kd({ temperature: 4, weight: 0.5 })
  */
-export function kd({
-  temperature = 1,
-  weight = 1,
-  mask = false,
-  ignoreIndex = 255,
-}: KdOptions = {}): Distillation<unknown, unknown, NoParams> {
-  if (!(temperature > 0)) throw new UsageError(`kd: the temperature must be positive, got ${temperature}`)
-  checkWeight('kd', weight)
-  return {
-    init: () => ({}),
-    loss: (_, student, teacher, batch) =>
-      scope('kd', () => {
-        const target = teacher.logits
-        const [h, w] = target.shape.slice(2)
-        const logits = sameShape(student.logits.shape.slice(2), [h, w])
-          ? student.logits
-          : pipe(student.logits, resizeBilinear({ size: [h, w] }))
-        const valid = mask ? validPixels(batch.label, ignoreIndex, target) : undefined
-        // equal logits have the divergence 0: pixels that do not count add nothing, and the mean is scaled back
-        const kl = valid
-          ? klDistillation(where(valid, logits, 0), where(valid, target, 0), { temperature })
-          : klDistillation(logits, target, { temperature })
-        const loss: Tensor = valid
-          ? mul(kl, div(size(valid.shape), map('max', sum(cast(valid, kl.dtype)), 1)))
-          : kl
-        return { loss: mul(loss, weight), logs: { kd: loss } }
-      }),
-  }
-}
+export const kd = logits<Temperature>('kd', ({ temperature = 1 }) =>
+  term(logProbabilities('C', temperature), scaled(temperature ** 2, divergence('C'))),
+)
+
+/**
+ * KD of standardised logits: (z - mean) / (std + 1e-7) over the classes first, unbiased std, so that the student
+ * need not match the magnitude of the teacher's logits. T 2.
+ * @see Sun et al. 2024, arXiv:2403.01427
+ * @example standardisedKd({ temperature: 2 })
+ */
+export const standardisedKd = logits<Temperature>('standardisedKd', ({ temperature = 2 }) =>
+  term(
+    inTurn(byDeviation('C', 1e-7), logProbabilities('C', temperature)),
+    scaled(temperature ** 2, divergence('C')),
+  ),
+)
+
+/**
+ * CWD on logits: tau^2 KL of each class's distribution over the pixels. tau 4; the usual weight is 3.
+ * @see Shu et al. 2021, arXiv:2011.13256
+ * @example cwdLogits({ weight: 3 })
+ */
+export const cwdLogits = logits<Temperature>('cwdLogits', ({ temperature = 4 }) =>
+  term(logProbabilities('HW', temperature), scaled(temperature ** 2, divergence('HW'))),
+)
+
+/**
+ * DIST: tau^2 (beta inter + gamma intra), each 1 - Pearson's correlation of class probabilities softmax(z / tau):
+ * inter over the classes of each pixel, intra over the pixels (of the whole batch) of each class. tau, beta and
+ * gamma are 1.
+ * @see Huang et al. 2022, arXiv:2205.10536
+ * @example dist()
+ */
+export const dist = logits<Temperature & { readonly beta?: number; readonly gamma?: number }>(
+  'dist',
+  ({ temperature = 1, beta = 1, gamma = 1 }) => {
+    const correlation = (axes: 'C' | 'NHW') =>
+      term(
+        inTurn(classProbabilities(temperature), centredUnit(axes)),
+        scaled(temperature ** 2, oneMinusProduct(axes)),
+      )
+    return plus([beta, correlation('C')], [gamma, correlation('NHW')])
+  },
+)

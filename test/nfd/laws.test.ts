@@ -6,18 +6,21 @@ import { grad } from '../../src/autodiff/grad.ts'
 import { evaluate } from '../../src/backend/cpu/reference-backend.ts'
 import { array, type NDArray } from '../../src/dsl/array.ts'
 import { add, mul, reshape } from '../../src/dsl/build.ts'
-import { constant, type Tensor } from '../../src/dsl/tensor.ts'
-import type { NormaliseOptions } from '../../src/nfd/algebra.ts'
-import { fitnet, nfd } from '../../src/nfd/nfd.ts'
+import type { Tensor } from '../../src/dsl/tensor.ts'
+import { sameChannels } from '../../src/nfd/align.ts'
+import { masked } from '../../src/nfd/combine.ts'
+import { fitnet, nfd, pkd } from '../../src/nfd/nfd.ts'
+import type { NormaliseOptions } from '../../src/nfd/normalise.ts'
 import { normals } from '../support/trees.ts'
-import { output, tapped } from './taps.ts'
+import { contextOf, output, tapped, traced } from './taps.ts'
 
-const traced = (a: NDArray): Tensor => constant(a.shape, a.dtype, a.data)
-const noLabels = { label: constant([1, 1, 1], 'i32', new Int32Array(1)) }
+/** Two networks of the same channels, and nothing that aligns them. */
+const pair = (channels: number) =>
+  ({ student: tapped(channels), teacher: tapped(channels), taps: [['f', 'f']], align: sameChannels }) as const
+const none = { 'f-f': {} }
 const lossOf = (s: Tensor, t: Tensor, options: NormaliseOptions = { eps: 0 }): Tensor => {
-  const [student, teacher] = [tapped(s.shape[1]), tapped(t.shape[1])]
-  const d = nfd({ student, teacher, taps: [['f', 'f']], align: 'none', ...options })
-  return d.loss({}, output(s), output(t), noLabels).loss
+  const d = nfd({ ...pair(s.shape[1]), ...options })
+  return d.loss(none, {}, output(s), output(t), contextOf()).loss
 }
 const number = (x: Tensor): number => Number(evaluate(x).data[0])
 const numbers = (x: Tensor): number[] => Array.from(evaluate(x).data, Number)
@@ -138,9 +141,11 @@ test('over NHW it is PKD up to its factor, its eps on the deviation and its unbi
       const [a, b] = [channel(s, k), channel(t, k)]
       return mean(a.map((x, i) => (x - b[i]) ** 2))
     })
-    const pkd = mean(errors) / 2
+    const reference = mean(errors) / 2
+    const method = pkd(pair(c)).loss(none, {}, output(traced(s)), output(traced(t)), contextOf()).loss
+    close(number(method), reference, tolerance)
     // (std + 1e-6) against std moves the loss by 1e-6 / std, relatively
-    const near = (loss: number) => close(loss, (2 * pkd * m) / (m - 1), 1e-4)
+    const near = (loss: number) => close(loss, (2 * reference * m) / (m - 1), 1e-4)
     near(number(lossOf(traced(s), traced(t), { axes: 'NHW', eps: 0 })))
     if (n === 1) near(number(lossOf(traced(s), traced(t), { axes: 'HW', eps: 0 })))
   }))
@@ -188,13 +193,8 @@ test("with relative eps the teacher's gauge does not matter: scaling its feature
         grad((x: Tensor) => lossOf(x, mul(traced(t), factor), { eps: 1e-2, epsMode: 'relative' }))(traced(s)),
       )
     const fit = (factor: number) => {
-      const d = fitnet({
-        student: tapped(s.shape[1]),
-        teacher: tapped(t.shape[1]),
-        taps: [['f', 'f']],
-        align: 'none',
-      })
-      return number(d.loss({}, output(traced(s)), output(mul(traced(t), factor)), noLabels).loss)
+      const d = fitnet(pair(s.shape[1]))
+      return number(d.loss(none, {}, output(traced(s)), output(mul(traced(t), factor)), contextOf()).loss)
     }
     for (const factor of [1 / 128, 128]) assert.deepEqual(at(factor), at(1))
     assert.ok(fit(128) > 2 * fit(1), "while FitNet's loss grows")
@@ -212,29 +212,23 @@ test('masked pixels leave statistics and mean: the loss is that of the other pix
   holds(({ s, t }, seed) => {
     const [n, c, h, w] = s.shape
     const kept = h * w - 1 - (seed % (h * w - 2 || 1)) // of each image, the first pixels
-    const label = constant(
+    const label = array(
       [n, h, w],
       'i32',
-      Int32Array.from({ length: n * h * w }, (_, i) => (i % (h * w) < kept ? 1 : 255)),
+      Array.from({ length: n * h * w }, (_, i) => (i % (h * w) < kept ? 1 : 255)),
     )
     const spoiled = array(
       s.shape,
       'f64',
       Array.from(s.data, (v, i) => (i % (h * w) < kept ? Number(v) : Number.NaN)),
     )
-    const options = {
-      student: tapped(c),
-      teacher: tapped(c),
-      taps: [['f', 'f']],
-      align: 'none',
-      mask: true,
-    } as const
-    const masked = number(
-      nfd({ ...options, eps: 1e-3 }).loss({}, output(traced(spoiled)), output(traced(t)), { label }).loss,
+    const d = masked()(nfd({ ...pair(c), eps: 1e-3 }))
+    const left = number(
+      d.loss(none, {}, output(traced(spoiled)), output(traced(t)), contextOf({ label })).loss,
     )
     const cut = (x: NDArray): Tensor => {
       const data = planes(x.shape, x.data).flatMap(p => p.slice(0, kept))
       return reshape(traced(array([n, c, 1, kept], 'f64', data)), [n, c, 1, kept])
     }
-    close(masked, number(lossOf(cut(s), cut(t), { eps: 1e-3 })), tolerance)
+    close(left, number(lossOf(cut(s), cut(t), { eps: 1e-3 })), tolerance)
   }))

@@ -30,7 +30,7 @@ export function smallTraining() {
   const teach = constantTeacher(teacher)
   const taught = teacher.init(key(3))
   const net = student.init(key(4))
-  const params = { net: net.params, aligners: method.init(key(5)) }
+  const params = { net: net.params, aligners: method.init(key(5)).params }
   const state = { params, running: net.state, optimiser: optimiser.init(params) }
   const batch = {
     image: numbers(1, [2, 3, side, side]),
@@ -55,8 +55,9 @@ export function smallTraining() {
       })
       const target = teach(fixed.params, fixed.state, x.image)
       const label = x.label as Tensor<readonly number[], 'i32'>
+      const context = { label, key: keyTensor(10), step: s.optimiser.step }
       return [
-        add(crossEntropy(out.logits, label), method.loss(p.aligners, out, target, { label }).loss),
+        add(crossEntropy(out.logits, label), method.loss(p.aligners, {}, out, target, context).loss),
         next,
       ]
     })(s.params)

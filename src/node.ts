@@ -1,4 +1,5 @@
 /** What needs Node: opening a backend. The rest of the public API is in index.ts and runs in a browser too. */
+import { createRequire } from 'node:module'
 import { pipe } from 'fp-ts/lib/function.js'
 import * as TE from 'fp-ts/lib/TaskEither.js'
 import type { Backend } from './backend/backend.ts'
@@ -8,21 +9,39 @@ import { referenceBackend } from './backend/cpu/reference-backend.ts'
 import { cores, startThreads } from './backend/cpu/threads.ts'
 import { planGraph } from './backend/pipeline.ts'
 import { chooseSchedule, cpuTarget } from './backend/schedule.ts'
+import { type Choice, tuner } from './backend/webgpu/autotune.ts'
 import type { AdapterOptions } from './backend/webgpu/dawn.ts'
-import { openDevice } from './backend/webgpu/device.ts'
+import { type Device, openDevice } from './backend/webgpu/device.ts'
 import { type WebGPUOptions, webgpuBackend } from './backend/webgpu/executor.ts'
+import { storeHalf } from './backend/webgpu/half.ts'
 import { webgpuScheduler } from './backend/webgpu/tune.ts'
-import type { DeviceError } from './dsl/errors.ts'
+import { scheduleCache } from './data/schedule-cache.ts'
+import { DeviceError } from './dsl/errors.ts'
 
 /** The backends, by name; `auto` is a real GPU where there is one, else the CPU. */
 export const backendNames = ['auto', 'cpu', 'webgpu', 'reference'] as const
 export type BackendName = (typeof backendNames)[number]
 
 /** Which adapter, how many threads, and what tests need. */
-export interface BackendOptions extends AdapterOptions, WebGPUOptions {
+export interface BackendOptions extends AdapterOptions, Omit<WebGPUOptions, 'refine'> {
   /** Threads of the CPU backend: all cores. */
   readonly threads?: number
+  /**
+   * WebGPU: 'f16' holds large intermediates in half the memory, for adapters with `shader-f16`; sums and everything
+   * that is computed stay f32 (src/backend/webgpu/half.ts says what). Default: 'f32'.
+   */
+  readonly storage?: 'f32' | 'f16'
+  /**
+   * WebGPU: measures a few schedules of each new kernel when a program is compiled, and keeps the fastest. What was
+   * measured is kept on disk, by adapter, driver and version; without this option nothing is read from there.
+   */
+  readonly tune?: boolean
+  /** Where tuned schedules are kept: a folder. Default: `cotangent/schedules` in the user's cache folder. */
+  readonly tuneCache?: string
+  /** Told of each kernel's schedule, measured now or before; `describeChoice` makes a line of it. */
+  readonly onChoice?: (choice: Choice) => void
 }
+export { type Choice, describeChoice } from './backend/webgpu/autotune.ts'
 
 /**
  * Opens a backend.
@@ -38,34 +57,69 @@ export const openBackend = (
 ): TE.TaskEither<DeviceError, Backend> => {
   switch (name) {
     case 'reference':
-      return TE.right(referenceBackend())
+      return options.storage === 'f16' ? noHalf(name) : TE.right(referenceBackend())
     case 'cpu':
-      return TE.right(openCPU(options.threads))
+      return openCPU(options)
     case 'webgpu':
       return openWebGPU(options)
     case 'auto':
       return options.adapter === undefined
         ? pipe(
             openWebGPU({ ...options, software: false }),
-            TE.orElse(() => TE.right(openCPU(options.threads))),
+            TE.orElse(() => openCPU(options)),
           )
         : openWebGPU(options)
   }
 }
 
-const openCPU = (threads = cores()): Backend =>
-  cpuBackend(
-    (g, donated) => planGraph(g, k => chooseSchedule(k, cpuTarget), { donated, inPlace: coversOnce }),
-    { threads, start: memory => startThreads(threads, memory) },
-  )
-const openWebGPU = (options: AdapterOptions & WebGPUOptions): TE.TaskEither<DeviceError, Backend> =>
-  pipe(
-    openDevice(options),
-    TE.map(device =>
-      webgpuBackend(
-        device,
-        (g, donated) => planGraph(g, webgpuScheduler(device.info), { donated, inPlace: () => true }),
-        options,
-      ),
+const openCPU = ({
+  threads = cores(),
+  storage,
+  profile,
+}: BackendOptions): TE.TaskEither<DeviceError, Backend> =>
+  storage === 'f16'
+    ? noHalf('cpu')
+    : TE.right(
+        cpuBackend(
+          (g, donated) => planGraph(g, k => chooseSchedule(k, cpuTarget), { donated, inPlace: coversOnce }),
+          { threads, start: memory => startThreads(threads, memory) },
+          profile,
+        ),
+      )
+const noHalf = (name: string): TE.TaskEither<DeviceError, never> =>
+  TE.left(
+    new DeviceError(
+      `${name}: storage f16 is for WebGPU adapters with shader-f16; leave it out, or choose backend webgpu`,
     ),
   )
+const openWebGPU = (options: BackendOptions): TE.TaskEither<DeviceError, Backend> =>
+  pipe(
+    openDevice(options),
+    TE.chain(device => {
+      const { info } = device
+      const half = options.storage === 'f16'
+      if (half && !info.features.includes('shader-f16')) {
+        device.close()
+        return TE.left(
+          new DeviceError(
+            `webgpu: storage f16 needs the feature shader-f16, which ${info.name} has not; leave it out, or choose another adapter`,
+          ),
+        )
+      }
+      const plan: ToPlan = (g, donated) =>
+        planGraph(g, webgpuScheduler(info), { donated, inPlace: () => true })
+      return TE.right(
+        webgpuBackend(
+          device,
+          half ? (g, donated) => storeHalf(plan(g, donated)) : plan,
+          options.tune ? { ...options, refine: tunerOn(device, options) } : options,
+        ),
+      )
+    }),
+  )
+type ToPlan = Parameters<typeof webgpuBackend>[1]
+const tunerOn = (device: Device, { tuneCache, onChoice }: BackendOptions) => {
+  const { name: adapter, driver } = device.info
+  const { version }: { readonly version: string } = createRequire(import.meta.url)('../package.json')
+  return tuner(device, scheduleCache({ adapter, driver, version }, tuneCache), onChoice)
+}

@@ -27,6 +27,8 @@ export interface KernelBuffer {
   readonly size: number
   /** 'add' is read and written: an accumulated result, zero before. */
   readonly access: 'read' | 'write' | 'add'
+  /** 'f16': elements, f32 in the kernel, are rounded to f16 in memory, on targets that have it. */
+  readonly storage?: 'f16'
 }
 
 /** One instruction. */
@@ -113,7 +115,9 @@ export function printKernel(k: Kernel): string {
   }
   return [
     `axes ${k.axes.map((a, i) => `i${i}:${a.extent}${a.kind === 'reduce' ? '+' : ''}`).join(' ')}`,
-    ...k.buffers.map((b, i) => `b${i}: ${b.access} ${b.dtype}[${b.size}]`),
+    ...k.buffers.map(
+      (b, i) => `b${i}: ${b.access} ${b.dtype}[${b.size}]${b.storage ? ` as ${b.storage}` : ''}`,
+    ),
     ...k.body.map((x, i) => `v${i}: ${x.dtype} = ${text(x)}`),
     ...k.accumulators.map((a, i) => `a${i}: ${a.dtype} ${a.how}= v${a.value}`),
     ...k.epilogue.map((x, i) => `v${i + k.body.length}: ${x.dtype} = ${text(x)}`),

@@ -1,4 +1,4 @@
-/** How much a kernel does. In: a kernel. Out: operations and bytes, for profiles: time says little without them. */
+/** How much a kernel does, and how long it took. In: a kernel. Out: what profiles show: time says little without work. */
 import { isFloat } from '../dsl/dtype.ts'
 import { dependencies } from './depend.ts'
 import { instructions, type Kernel } from './kernel.ts'
@@ -8,6 +8,17 @@ import { deviceBytes } from './plan.ts'
 export interface Work {
   readonly flops: number
   readonly bytes: number
+}
+
+/** One kernel of a run. */
+export interface KernelTime extends Work {
+  readonly kernel: Kernel
+  /** The place in the user's function. */
+  readonly scope: string
+  /** From the start of the run, in microseconds. */
+  readonly start: number
+  /** Microseconds. */
+  readonly time: number
 }
 
 /**
@@ -30,6 +41,6 @@ export function workOf(kernel: Kernel): Work {
   const folds = kernel.accumulators.filter(a => isFloat(a.dtype)).length * results * terms
   return {
     flops: scalars + folds,
-    bytes: kernel.buffers.reduce((n, b) => n + deviceBytes(b.dtype, b.size), 0),
+    bytes: kernel.buffers.reduce((n, b) => n + deviceBytes(b.dtype, b.size) / (b.storage ? 2 : 1), 0),
   }
 }

@@ -24,6 +24,7 @@ type Typed = Given & {
   readonly out: string
   readonly name?: string
   readonly resume?: true
+  readonly profile?: string | true
   readonly stack?: true
 }
 
@@ -112,11 +113,15 @@ export function distillCommand(): Command {
     .option('--resume', 'go on with the run --name, or with the last one, under its own settings')
     .option('--checkpoint-every <n>', `steps between checkpoints ${perDataset('checkpointEvery')}`, positive)
     .option('--eval-every <n>', `steps between evaluations ${perDataset('evalEvery')}`, positive)
+    .option(
+      '--profile [file]',
+      'time each kernel: prints a table at the end, and writes a trace for chrome://tracing into the run folder, or into the file',
+    )
     .option('--stack', 'print stack traces of errors')
     .addHelpText('after', examples)
     .allowExcessArguments(false)
   return command.action(async (typed: Typed) => {
-    const { out, name, resume = false, stack: _, ...given } = typed
+    const { out, name, resume = false, profile, stack: _, ...given } = typed
     const folderName = name ?? (resume ? latestRun(out) : freeName(out, defaultName(given)))
     const folder = join(out, folderName)
     const stored = readSettings(folder)
@@ -127,6 +132,7 @@ export function distillCommand(): Command {
     await distill(settingsOf(given, stored), {
       folder,
       resumeCommand: `cotangent distill --resume --out ${out} --name ${folderName}`,
+      ...(profile === undefined ? {} : { trace: profile === true ? join(folder, 'trace.json') : profile }),
       print: text => void process.stdout.write(`${text}\n`),
     })
   })

@@ -15,6 +15,7 @@ import { compilePredict, evaluateModel } from './evaluate-model.ts'
 import { type Interrupt, watchSignals } from './interrupt.ts'
 import { methodOf, type Network, networkOf, optimiserOf } from './models.ts'
 import { countElements, type Named } from './named.ts'
+import { makeProfiler, writeTrace } from './profile.ts'
 import { renderReport } from './report.ts'
 import { openRun, type Run } from './run-folder.ts'
 import type { Settings } from './settings.ts'
@@ -27,6 +28,8 @@ export interface Place {
   readonly folder: string
   /** What the user types to go on. */
   readonly resumeCommand: string
+  /** Kernels are timed; their table is printed and their trace written to this file. */
+  readonly trace?: string
   readonly print: (text: string) => void
 }
 
@@ -52,7 +55,13 @@ export async function distill(settings: Settings, place: Place): Promise<string>
   // First what fails fast.
   const data = await openData(settings)
   const { adapter } = settings
-  const backend = await unwrap(openBackend(settings.backend, adapter === null ? {} : { adapter }))
+  const profiler = place.trace === undefined ? null : makeProfiler()
+  const backend = await unwrap(
+    openBackend(settings.backend, {
+      ...(adapter === null ? {} : { adapter }),
+      ...(profiler === null ? {} : { profile: profiler.record }),
+    }),
+  )
   const interrupt = watchSignals()
   try {
     // The backend that `auto` found is a part of the configuration: another one rounds otherwise.
@@ -62,6 +71,10 @@ export async function distill(settings: Settings, place: Place): Promise<string>
       return await distillIn(run, { settings: settled, data, backend, interrupt, place })
     } finally {
       run.close()
+      if (profiler && place.trace !== undefined) {
+        writeTrace(profiler, place.trace)
+        place.print(`\n${profiler.table()}\ntrace     ${place.trace}`)
+      }
     }
   } finally {
     interrupt.stop()

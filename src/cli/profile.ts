@@ -1,10 +1,10 @@
 /**
- * Where the time of a program goes. In: the times of kernels, as the WebGPU backend's option `profile` gives them.
+ * Where the time of a program goes. In: the times of kernels, as the option `profile` of the backends gives them.
  * Out: a table, the dearest first, and a trace for chrome://tracing or https://ui.perfetto.dev.
  */
 import { writeFileSync } from 'node:fs'
 import { type Kernel, printKernel } from '../backend/kernel.ts'
-import type { KernelTime } from '../backend/webgpu/timing.ts'
+import type { KernelTime } from '../backend/work.ts'
 import { table } from './table.ts'
 
 /** Collects runs. */

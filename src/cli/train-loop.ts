@@ -31,6 +31,8 @@ export type StepInput = {
   readonly learningRate: Tensor
   /** u32[2], the randomness of this step (dropout) */
   readonly key: Tensor
+  /** f32[], 1 in the last batch of a step, else 0: only with `Phase.accumulate` */
+  readonly last: Tensor
 }
 
 /** One training step, a pure function that is traced once. `logs.loss` is required; all logs are f32 scalars. */
@@ -42,8 +44,9 @@ export type Step = (
 
 /** The training of one network. */
 export interface Phase {
-  /** Names the checkpoint, the measurements and the progress bar. */
+  /** Names the measurements, the progress bar and, unless told otherwise, the checkpoint. */
   readonly name: string
+  readonly checkpoint?: string
   readonly steps: number
   readonly step: Step
   /** The state at step 0. */
@@ -52,12 +55,16 @@ export interface Phase {
   readonly fixed: Named<Argument>
   /** The learning rate of step i = 0 .. steps - 1. */
   readonly learningRate: (step: number) => number
+  /** Batches a step, for each of which `step` is called: 1. */
+  readonly accumulate?: number
   /** The batches of steps `start` .. steps - 1. */
   readonly batches: (start: number) => AsyncIterable<Batch>
-  /** The key of step i is foldIn(key, i). */
+  /** The key of batch i is foldIn(key, i). */
   readonly key: Key
   /** Scores the state on the validation set; undefined if it was interrupted. */
   readonly evaluate: (state: Named<Argument>) => Promise<Evaluation | undefined>
+  /** Told of each score before it is written down: where the best state is kept. */
+  readonly scored?: (step: number, evaluation: Evaluation, state: Named<Resident>) => Promise<void>
 }
 
 /** Where a phase runs. */
@@ -70,6 +77,8 @@ export interface Context {
   readonly evalEvery: number
   /** What the user types to go on after an interrupt. */
   readonly resumeCommand: string
+  /** What the user types to lower the learning rate: --lr. */
+  readonly rateOption?: string
   readonly show?: (total: number, label: string) => Progress
 }
 
@@ -87,17 +96,19 @@ export interface Trained {
  */
 export async function train(phase: Phase, context: Context): Promise<Trained> {
   const { run, backend, interrupt } = context
-  const restored = loadCheckpoint(run, phase.name, phase.initial)
+  const { checkpoint = phase.name, accumulate = 1 } = phase
+  const restored = loadCheckpoint(run, checkpoint, phase.initial)
   const { step: start, milliseconds } = restored ?? { step: 0, milliseconds: 0 }
   // What was measured behind the checkpoint will be measured again.
   run.rewind(phase.name, start + 1)
   const scored = new Set(run.metrics().flatMap(m => (m.phase === phase.name && 'miou' in m ? [m.step] : [])))
-  const losses = lossReader(phase, run)
+  const losses = lossReader(phase, context)
   let state = await upload(restored?.state ?? phase.initial, backend)
   let spent = milliseconds
+  let seen = 0
   const save = async (step: number): Promise<void> => {
     await losses.flush()
-    await saveCheckpoint(run, phase.name, state, { step, milliseconds: spent })
+    await saveCheckpoint(run, checkpoint, state, { step, milliseconds: spent })
   }
   let stepper: Stepper | undefined
   const bar = (context.show ?? progress)(phase.steps, phase.name)
@@ -109,25 +120,34 @@ export async function train(phase: Phase, context: Context): Promise<Trained> {
       const due = last || (step > 0 && step % context.evalEvery === 0 && !scored.has(step))
       if (due) await losses.flush()
       const evaluation = due ? await phase.evaluate(state) : undefined
-      if (evaluation && !scored.has(step)) run.log({ phase: phase.name, step, miou: evaluation.scores.miou })
+      if (evaluation && !scored.has(step)) {
+        await phase.scored?.(step, evaluation, state)
+        const { miou, pixelAccuracy, classAccuracy } = evaluation.scores
+        run.log({ phase: phase.name, step, miou, pixelAccuracy, classAccuracy, ...evaluation.extra })
+      }
       await nextTurn()
       if (interrupt.requested) {
         if (step > start) await save(step)
         throw new Interrupted(interruptedAt(phase, step, context.resumeCommand))
       }
       if (last && evaluation) return { state, evaluation, msPerStep: spent / phase.steps }
-      const batch = await batches.next()
-      if (batch.done) throw new RunError(`${phase.name}: the batches ended at step ${step} of ${phase.steps}`)
-      const input = inputOf(phase, batch.value, step)
-      stepper ??= await compileStep(phase, input, backend)
-      const before = performance.now()
-      const out = await stepper.run(state, input)
-      state = out.state
+      for (let i = 0; i < accumulate; i++) {
+        const batch = await batches.next()
+        if (batch.done)
+          throw new RunError(`${phase.name}: the batches ended at step ${step} of ${phase.steps}`)
+        const input = inputOf(phase, batch.value, step, i)
+        stepper ??= await compileStep(phase, input, backend)
+        const before = performance.now()
+        const out = await stepper.run(state, input)
+        state = out.state
+        seen += batch.value.drawn.length
+        if (i === accumulate - 1) await losses.add(step + 1, out.logs, stepper.names())
+        else out.logs.dispose()
+        spent += performance.now() - before
+      }
       step++
-      await losses.add(step, out.logs, stepper.names())
-      spent += performance.now() - before
-      const done = (step - start) * batch.value.drawn.length
-      bar.update(step, { loss: losses.latest(), imagesPerSecond: (1000 * done) / (spent - milliseconds) })
+      const imagesPerSecond = (1000 * seen) / (spent - milliseconds)
+      bar.update(step, { loss: losses.latest(), imagesPerSecond, bytes: backend.memory().bytes })
       if (step === phase.steps || step % context.checkpointEvery === 0) await save(step)
     }
   } finally {
@@ -138,12 +158,14 @@ export async function train(phase: Phase, context: Context): Promise<Trained> {
 
 type StepArrays = { readonly [K in keyof StepInput]: NDArray }
 
-function inputOf(phase: Phase, { image, label }: Batch, step: number): StepArrays {
+function inputOf(phase: Phase, { image, label }: Batch, step: number, i: number): StepArrays {
+  const { accumulate = 1 } = phase
   return {
     image,
     label,
     learningRate: array([], 'f32', [phase.learningRate(step)]),
-    key: array([2], 'u32', foldIn(phase.key, step)),
+    key: array([2], 'u32', foldIn(phase.key, step * accumulate + i)),
+    last: array([], 'f32', [Number(i === accumulate - 1)]),
   }
 }
 
@@ -183,7 +205,7 @@ async function compileStep(phase: Phase, input: StepArrays, backend: Backend): P
 }
 
 /** Reads losses one step late, so that the device is never idle, and stops at the first that is not finite. */
-function lossReader(phase: Phase, run: Run) {
+function lossReader(phase: Phase, { run, rateOption = '--lr' }: Context) {
   const pending: { step: number; names: readonly string[]; values: Promise<NDArray> }[] = []
   // At most 2000 lines a phase: what a chart can show.
   const every = Math.ceil(phase.steps / 2000)
@@ -195,7 +217,7 @@ function lossReader(phase: Phase, run: Run) {
       const { data } = await values
       const logs: Record<string, number> = Object.fromEntries(names.map((name, i) => [name, data[i]]))
       latest = logs.loss
-      if (!Number.isFinite(latest)) throw new RunError(diverged(phase, run, step, latest))
+      if (!Number.isFinite(latest)) throw new RunError(diverged(phase, run, step, latest, rateOption))
       if (step % every === 0 || step === phase.steps) run.log({ phase: phase.name, step, ...logs })
     }
   }
@@ -212,15 +234,15 @@ function lossReader(phase: Phase, run: Run) {
   }
 }
 
-function diverged(phase: Phase, run: Run, step: number, loss: number): string {
-  const saved = run.load(phase.name)?.metadata.get('step')
+function diverged(phase: Phase, run: Run, step: number, loss: number, rateOption: string): string {
+  const saved = run.load(phase.checkpoint ?? phase.name)?.metadata.get('step')
   const kept =
     saved === undefined
       ? 'no checkpoint of this phase was written yet'
       : `the checkpoint of step ${saved} is kept`
   return (
     `${phase.name}: the loss is ${loss} at step ${step} of ${phase.steps} (learning rate ${phase.learningRate(step - 1)}); ` +
-    `${kept}. Lower --lr, and give the new run another --name`
+    `${kept}. Lower ${rateOption}, and give the new run another --name`
   )
 }
 

@@ -134,6 +134,23 @@ test('f32 sums are sums of partial sums: of 16 terms for a few results, of 256 f
   assert.match(renderWGSL(matmul(4, 4, 37), plain).text, /a0 \+= a0p;/)
 })
 
+test('where a driver unrolls too much, short loops with many loads hide their number of steps', () => {
+  const machine = {
+    subgroup: 8,
+    longestInnermost: true,
+    hidesTrips: true,
+    neighbours: false,
+    subgroups: null,
+  }
+  const render = (terms: number, hidesTrips = true) =>
+    renderWGSL(matmul(4, 4, terms), plain, undefined, { ...machine, hidesTrips })
+  // two loads a step: 12 steps are 24 loads
+  assert.doesNotMatch(render(12).text, /ct_zero/)
+  assert.match(render(13).text, /i2 < 13 \+ i32\(ct_zero\);/)
+  assert.equal(render(13).zeroBinding, 3)
+  assert.doesNotMatch(render(13, false).text, /ct_zero/)
+})
+
 test('dispatches beyond 65,535 workgroups spread over y and cover every point', () => {
   for (const n of [1, 64, 65, 65_535 * 64, 65_535 * 64 + 1, 2 ** 31 - 1]) {
     const { workgroups, text } = renderWGSL(mapOf(n, 'i32', [{ k: 'lit', value: 1, dtype: 'i32' }]), plain)

@@ -9,6 +9,7 @@ import type { Graph } from '../../dsl/graph.ts'
 import type { Backend, Program, Resident } from '../backend.ts'
 import { instructions, type Kernel, printKernel } from '../kernel.ts'
 import { type BufferRef, type Dispatch, largest, type Plan, peakBytes } from '../plan.ts'
+import { type KernelTime, workOf } from '../work.ts'
 import { checkFits, makeHeap } from './heap.ts'
 import { renderKernel } from './render.ts'
 import { Residents, type Taken, typeBytes, upload } from './residents.ts'
@@ -29,6 +30,9 @@ export type StartThreads = {
   readonly start: (memory: WebAssembly.Memory) => ThreadPool
 }
 
+/** Is called after every run with the time of each kernel. */
+export type ProfileHook = (times: readonly KernelTime[]) => void
+
 /**
  * The compiled CPU backend; `toPlan` is the pipeline from graphs to plans. Without `threads` (in a browser) one
  * thread does it all.
@@ -36,8 +40,9 @@ export type StartThreads = {
 export function cpuBackend(
   toPlan: (graph: Graph, donated: readonly boolean[]) => Plan,
   threads?: StartThreads,
+  profile?: ProfileHook,
 ): Backend {
-  const executor = cpuExecutor(threads)
+  const executor = cpuExecutor(threads, profile)
   const n = threads?.threads ?? 1
   return {
     name: 'cpu',
@@ -93,7 +98,7 @@ const CHUNKS = 4
 const WORTH_THREADS = 0.05
 
 /** A fresh executor with a memory of its own. */
-export function cpuExecutor(starter?: StartThreads): CpuExecutor {
+export function cpuExecutor(starter?: StartThreads, profile?: ProfileHook): CpuExecutor {
   const threads = starter?.threads ?? 1
   const heap = makeHeap(threads > 1)
   let pool: ThreadPool | null = null
@@ -213,13 +218,19 @@ export function cpuExecutor(starter?: StartThreads): CpuExecutor {
         return { input: places, output: outputs, const: constants }[b.k][b.index]
       }
       let turn = performance.now()
+      const begin = turn
+      const times: KernelTime[] = []
       const workers = threadsFor(loaded)
-      for (const s of steps) {
+      for (const [i, s] of steps.entries()) {
+        const start = profile ? performance.now() : 0
+        let away = 0
         const addresses = s.bindings.map(address)
         for (let from = 0; from < s.slices; from += s.perCall) {
           if (performance.now() - turn > TURN) {
+            const left = performance.now()
             await giveWay()
             turn = performance.now()
+            away += turn - left
           }
           const to = Math.min(s.slices, from + s.perCall)
           const at = arena.at + scratch
@@ -240,7 +251,13 @@ export function cpuExecutor(starter?: StartThreads): CpuExecutor {
             )
           else own(from, to)
         }
+        if (profile) {
+          const { kernel, scope } = plan.steps[i]
+          const time = 1000 * (performance.now() - start - away)
+          times.push({ kernel, scope, start: 1000 * (start - begin), time, ...workOf(kernel) })
+        }
       }
+      profile?.(times)
       return outputs.map((at, i) => residents.make(plan.outputs[i], at))
     } catch (error) {
       for (const [o, at] of outputs.entries()) if (own(o)) heap.free(at)

@@ -5,6 +5,8 @@
  * Errors: WebGPU reports most of them later and elsewhere. `guard` ties what its function did wrong to the call;
  * what happened outside a guard is kept, and thrown by the next `read` or `check`. All are `DeviceError`.
  */
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import * as TE from 'fp-ts/lib/TaskEither.js'
 import { DeviceError } from '../../dsl/errors.ts'
 import { type BufferUsage, bufferTools } from './buffers.ts'
@@ -50,6 +52,11 @@ export interface Device extends Disposable {
   /** Compiles in parallel what the cache does not have; the result is in the order of the sources. */
   readonly pipelines: (sources: readonly PipelineSource[]) => Promise<readonly GPUComputePipeline[]>
   readonly usage: () => Usage
+  /**
+   * Has V8 collect garbage, so that dead arrays give their memory back. By itself it counts bytes of the JavaScript
+   * heap only: a loop that drops 1 GiB of the device in every turn gives it no reason to.
+   */
+  readonly collectGarbage: () => Promise<void>
   /** Destroys the device and its buffers. Closing twice is nothing. */
   readonly close: () => void
 }
@@ -167,7 +174,24 @@ const deviceOf = (gpu: GPUDevice, info: AdapterInfo): Device => {
     ...buffers,
     pipelines,
     usage: () => ({ ...usage(), pipelines: size() }),
+    collectGarbage,
     close,
     [Symbol.dispose]: close,
   }
+}
+
+let gc: (() => void) | undefined
+
+const collectGarbage = async (): Promise<void> => {
+  gc ??= exposedGC()
+  gc()
+  // V8 posts the callbacks of `FinalizationRegistry` as tasks
+  for (let turn = 0; turn < 2; turn++) await new Promise(resolve => setImmediate(resolve))
+}
+
+/** `gc` of a context that is made after the flag was set. */
+const exposedGC = (): (() => void) => {
+  setFlagsFromString('--expose_gc')
+  const found: unknown = runInNewContext('gc')
+  return typeof found === 'function' ? () => void found() : () => {}
 }

@@ -12,9 +12,21 @@
  */
 import { CompileError } from '../../dsl/errors.ts'
 import { type Affine, type Atom, addConst, bounds, type Condition, coefficient } from '../affine.ts'
+import { dependencies } from '../depend.ts'
 import { type Instr, instructions, type Kernel, type Store } from '../kernel.ts'
 import { type At, LANES, type Slot, type Tile } from './tiles.ts'
-import { castText, combine, identity, literal, scalarText, storageType } from './wgsl.ts'
+import {
+  castText,
+  combine,
+  type ElementType,
+  elementType,
+  identity,
+  int32,
+  literal,
+  pairwise,
+  scalarText,
+  storageType,
+} from './wgsl.ts'
 
 /** Statements per level, and the accumulators that they need. */
 export interface Emitter {
@@ -31,11 +43,9 @@ interface Text {
   readonly level: number
 }
 
-/** The element type of a binding: that of its buffers, or words where they differ. */
-export const bindingType = (k: Kernel, slots: readonly Slot[], binding: number): 'f32' | 'i32' | 'u32' => {
-  const types = new Set(
-    k.buffers.filter((_, i) => slots[i].binding === binding).map(b => storageType(b.dtype)),
-  )
+/** The element type of a binding: that of its buffers, or words where they differ. f16 never shares with others. */
+export const bindingType = (k: Kernel, slots: readonly Slot[], binding: number): ElementType => {
+  const types = new Set(k.buffers.filter((_, i) => slots[i].binding === binding).map(elementType))
   const [first] = types
   return types.size === 1 ? first : 'u32'
 }
@@ -56,6 +66,7 @@ export function makeEmitter(
 ): Emitter {
   const epilogue = depth + 1
   const all = instructions(k)
+  const masks = dependencies(k)
   const levels: string[][] = Array.from({ length: depth + 2 }, () => [])
   const names = levels.map(() => new Map<string, string>())
   const accumulators = new Map<string, { index: number; from: string }>()
@@ -193,10 +204,8 @@ export function makeEmitter(
   }
 
   /** The positions of the tiles on which an instruction depends; the others are 0. */
-  const relevant = (id: number, at: At): At => at.map((p, n) => (dependsOn[id].has(tiles[n].axis) ? p : 0))
+  const relevant = (id: number, at: At): At => at.map((p, n) => (masks[id] & (1 << tiles[n].axis) ? p : 0))
   const isParallel = (t: Tile) => k.axes[t.axis].kind === 'parallel'
-  const dependsOn: Set<number>[] = []
-  for (const x of all) dependsOn.push(axesOf(k, x, dependsOn))
 
   /** The name of an instruction's value. */
   const value = (id: number, at: At): Text => {
@@ -280,7 +289,8 @@ export function makeEmitter(
       ? `${bind(whole, Math.max(level, floor)).text}.${'xyzw'[lane(x.index, at).place]}`
       : whole
     const type = storageType(x.dtype)
-    const raw = bindingType(k, slots, binding) === type ? word : `bitcast<${type}>(${word})`
+    const held = bindingType(k, slots, binding)
+    const raw = held === type ? word : held === 'f16' ? `f32(${word})` : `bitcast<${type}>(${word})`
     if (x.dtype === 'bool')
       return { text: ok === null ? `${raw} != 0u` : `(${raw} != 0u) & ${ok.text}`, level }
     return { text: ok === null ? raw : `select(${literal(0, x.dtype)}, ${raw}, ${ok.text})`, level }
@@ -325,10 +335,13 @@ export function makeEmitter(
       const ok = guard(s.guard, at, floor, inside)
       if (ok?.text === 'false') return
       const { dtype } = k.buffers[s.buffer]
-      const word = (at: At) => castText(value(s.value, at).text, dtype, dtype === 'bool' ? 'u32' : dtype)
+      const type = elementType(k.buffers[s.buffer])
+      const word = (at: At) => {
+        const text = castText(value(s.value, at).text, dtype, dtype === 'bool' ? 'u32' : dtype)
+        return type === 'f16' ? `f16(${text})` : text
+      }
       const put = (lines: string[], statement: string) =>
         lines.push(ok === null ? statement : `if (${ok.text}) { ${statement} }`)
-      const type = storageType(dtype)
       if (quads.has(slots[s.buffer].binding)) {
         const { tile, place } = lane(s.index, at)
         if (place !== 0) return
@@ -347,14 +360,6 @@ export function makeEmitter(
   }
 }
 
-/** The sum of some names, as a balanced tree: fewer roundings in a row, and no additions that wait for each other. */
-function pairwise(names: readonly string[]): string {
-  if (names.length === 1) return names[0]
-  const half = Math.ceil(names.length / 2)
-  const side = (xs: readonly string[]) => (xs.length > 1 ? `(${pairwise(xs)})` : xs[0])
-  return `${side(names.slice(0, half))} + ${side(names.slice(half))}`
-}
-
 const isArg = (k: Kernel, accumulator: number): boolean => k.accumulators[accumulator].how.startsWith('arg')
 
 /** The row-major position in the reduce axes. */
@@ -369,29 +374,6 @@ function flatReduceIndex(k: Kernel): Affine {
   return { terms, offset: 0 }
 }
 
-/** The axes on which an instruction depends, given those of the earlier ones. */
-function axesOf(k: Kernel, x: Instr, earlier: readonly ReadonlySet<number>[]): Set<number> {
-  const inIndex = (a: Affine): number[] =>
-    a.terms.flatMap(({ atom }) =>
-      atom.k === 'axis' ? [atom.axis] : atom.k === 'value' ? [...earlier[atom.value]] : inIndex(atom.of),
-    )
-  const inGuard = (g: readonly Condition[]) => g.flatMap(c => inIndex(c.index))
-  switch (x.k) {
-    case 'lit':
-      return new Set()
-    case 'index':
-      return new Set(inIndex(x.index))
-    case 'inside':
-      return new Set(inGuard(x.guard))
-    case 'load':
-      return new Set([...inIndex(x.index), ...inGuard(x.guard)])
-    case 'scalar':
-      return new Set(x.args.flatMap(a => [...earlier[a]]))
-    case 'acc':
-      return new Set(earlier[k.accumulators[x.accumulator].value])
-  }
-}
-
 /** The number that an index expression is, where it is one. */
 const constantOf = (text: string): number | null => {
   const [, digits] = text.match(/^\(?(-?\d+)\)?$/) ?? []
@@ -399,10 +381,3 @@ const constantOf = (text: string): number | null => {
 }
 
 const paren = (text: string) => (text.startsWith('-') ? `(${text})` : text)
-
-/** A number in an index expression. */
-function int32(n: number): string {
-  if (!Number.isInteger(n) || Math.abs(n) >= 2 ** 31)
-    throw new CompileError(`webgpu: ${n} in an index does not fit in 32 bits`)
-  return n < 0 ? `(${n})` : String(n)
-}

@@ -80,10 +80,10 @@ function encode(
   buffers: RunBuffers,
   current: GPUComputePipeline | null = null,
 ): GPUComputePipeline {
-  const [x, y, z] = step.workgroups
+  const { workgroups } = step
   if (step.pipeline !== current) pass.setPipeline(step.pipeline)
   pass.setBindGroup(0, groupOf(device, step, buffers))
-  pass.dispatchWorkgroups(x, y, z)
+  pass.dispatchWorkgroups(workgroups[0], workgroups[1], workgroups[2])
   return step.pipeline
 }
 

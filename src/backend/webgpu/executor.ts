@@ -14,15 +14,14 @@ import type { Graph } from '../../dsl/graph.ts'
 import { sameShape, showType, size } from '../../dsl/shape.ts'
 import type { TensorType } from '../../dsl/tensor.ts'
 import { type Argument, type Backend, isResident, type Program, type Resident } from '../backend.ts'
-import { type Plan, peakBytes } from '../plan.ts'
-import { BUFFER_USAGE } from './buffers.ts'
+import type { Plan } from '../plan.ts'
+import type { KernelTime } from '../work.ts'
 import { describe } from './dawn.ts'
 import type { Device } from './device.ts'
-import { makeStep, type Resource, type Step, submit } from './encode.ts'
-import { bytesOf, checkLimits, label, layoutOf, type Span, webgpuDTypes } from './layout.ts'
+import { submit } from './encode.ts'
+import { bytesOf, webgpuDTypes } from './layout.ts'
+import { type Executable, fillWithNaN, load, toWords } from './load.ts'
 import { makePool, type Pool, type PooledBuffer } from './pool.ts'
-import { type Machine, renderWGSL } from './render.ts'
-import { type KernelTime, makeTimer, type Timer, timesOf } from './timing.ts'
 
 export interface WebGPUOptions {
   /** Fills the arena and every result with NaN before each run: what is read unwritten shows. For tests. */
@@ -32,6 +31,13 @@ export interface WebGPUOptions {
    * pass of its own and every run waits for its end. Needs the feature `timestamp-query`.
    */
   readonly profile?: (times: readonly KernelTime[]) => void
+  /**
+   * Bytes on the device beyond which dead arrays are collected before more is allocated; grows with what is alive.
+   * Default: 1 GiB.
+   */
+  readonly memoryBudget?: number
+  /** Changes the schedules of a plan before it is compiled: the tuner's hook. */
+  readonly refine?: (plan: Plan) => Promise<Plan>
   /** Splits long plans, for drivers that kill what runs too long. Default: no limit. */
   readonly maxDispatchesPerSubmit?: number
 }
@@ -49,14 +55,25 @@ export function webgpuBackend(
   toPlan: (graph: Graph, donated: readonly boolean[]) => Plan,
   options: WebGPUOptions = {},
 ): Backend {
-  const shared: Shared = { device, pool: makePool(device), arrays: new WeakMap(), options, ahead: 0 }
+  const shared: Shared = {
+    device,
+    pool: makePool(device, options.memoryBudget),
+    arrays: new WeakMap(),
+    options,
+    ahead: 0,
+  }
   return {
     name: 'webgpu',
     description: describe(device.info),
     dtypes: webgpuDTypes,
     compile: (graph, donated = []) =>
       TE.tryCatch(
-        async () => compilePlan(shared, toPlan(graph, donated)),
+        async () => {
+          const plan = toPlan(graph, donated)
+          const program = await load(device, shared.pool, (await options.refine?.(plan)) ?? plan, options)
+          const run: Program['run'] = (args, donate) => runPlan(shared, program, args, donate)
+          return { stats: program.stats, run }
+        },
         e => (e instanceof CotangentError ? e : new CompileError(`webgpu: ${e}`, { cause: e })),
       ),
     memory: () => device.usage(),
@@ -90,83 +107,6 @@ const giveWhenRead = (pool: Pool, buffers: Iterable<PooledBuffer>): void => {
     else read.then(() => giveWhenRead(pool, [b]))
   }
   pool.give(idle)
-}
-
-// ---- compile -------------------------------------------------------------------------------------------
-
-/** A compiled plan: what is left of it when its constants are on the device. */
-interface Executable {
-  readonly inputs: readonly TensorType[]
-  readonly outputs: readonly TensorType[]
-  readonly takenOver: ReadonlyMap<number, number>
-  readonly steps: readonly Step[]
-  readonly poison: () => void
-  /** The timer, and what is done with the times after a run. */
-  readonly profile: { readonly timer: Timer; readonly report: () => Promise<void> } | null
-  /** Whether a run passed WebGPU's validation. */
-  proven: boolean
-}
-
-const machineOf = ({ info }: Device): Machine => ({
-  subgroup: info.subgroups.min || (info.software ? 8 : 32),
-  longestInnermost: info.software,
-})
-
-async function compilePlan(shared: Shared, plan: Plan): Promise<Program> {
-  const { device } = shared
-  checkLimits(plan, device.info.limits)
-  const layouts = plan.steps.map(step => layoutOf(step, device.info.limits))
-  const shaders = plan.steps.map((step, i) =>
-    renderWGSL(step.kernel, step.schedule, layouts[i].slots, machineOf(device)),
-  )
-  const real = plan.steps.flatMap((step, i) =>
-    shaders[i].workgroups[0] === 0 ? [] : [{ step, shader: shaders[i], spans: layouts[i].spans }],
-  )
-  const pipelines = await device.pipelines(
-    real.map(({ step, shader }) => ({ label: label(step), wgsl: shader.text })),
-  )
-  const arena = await device.createBuffer(Math.max(plan.arenaBytes, 4), 'arena')
-  const zero = await device.createBuffer(16, 'zero', BUFFER_USAGE.uniform)
-  const constants = await Promise.all(
-    plan.constants.map(async ({ type, data }) => {
-      const buffer = await device.createBuffer(bytesOf(type), `const ${showType(type)}`)
-      device.write(buffer, 0, toWords(type.dtype, data))
-      return buffer
-    }),
-  )
-  const resourceOf = ({ ref, offset, bytes }: Span, binding: number): Resource => {
-    if (ref.k === 'arena') return { binding, fixed: { buffer: arena, offset, size: bytes } }
-    if (ref.k === 'const') return { binding, fixed: { buffer: constants[ref.index] } }
-    return { binding, kind: ref.k, index: ref.index }
-  }
-  const steps = real.map(({ shader, spans }, i): Step => {
-    const resources = shader.bindings.map(binding => resourceOf(spans[binding], binding))
-    if (shader.zeroBinding !== null) resources.push({ binding: shader.zeroBinding, fixed: { buffer: zero } })
-    return makeStep(pipelines[i], shader.workgroups, resources)
-  })
-  const poison = () => {
-    if (shared.options.poison) fillWithNaN(device, arena, arena.size)
-  }
-  const profile = async (record: NonNullable<WebGPUOptions['profile']>) => {
-    const timer = await makeTimer(device, real.length)
-    const dispatches = real.map(r => r.step)
-    return { timer, report: async () => record(timesOf(dispatches, await timer.read())) }
-  }
-  const { inputs, outputs, arenaBytes } = plan
-  const stats = { kernels: plan.steps.length, arenaBytes, peakBytes: peakBytes(plan) }
-  const program: Executable = {
-    inputs,
-    outputs,
-    takenOver: plan.takenOver ?? new Map(),
-    steps,
-    poison,
-    profile: shared.options.profile ? await profile(shared.options.profile) : null,
-    proven: false,
-  }
-  return {
-    stats,
-    run: (args, donate) => runPlan(shared, program, args, donate),
-  }
 }
 
 // ---- run -----------------------------------------------------------------------------------------------
@@ -313,10 +253,6 @@ function makeArray(shared: Shared, type: TensorType, buffer: PooledBuffer): Resi
   return array
 }
 
-/** Host data as device words: bool takes one each. */
-const toWords = (dtype: DType, data: NDArray['data']): ArrayBufferView =>
-  dtype === 'bool' ? Uint32Array.from(data, x => (x ? 1 : 0)) : data
-
 const fromWords = (dtype: DType, words: ArrayBuffer, n: number): NDArray['data'] => {
   if (dtype === 'f32') return new Float32Array(words)
   if (dtype === 'i32') return new Int32Array(words)
@@ -324,10 +260,4 @@ const fromWords = (dtype: DType, words: ArrayBuffer, n: number): NDArray['data']
   const data = makeData(dtype, n)
   data.set(new Uint32Array(words))
   return data
-}
-
-const fillWithNaN = (device: Device, buffer: GPUBuffer, bytes: number): void => {
-  const chunk = new Float32Array(Math.min(bytes, 2 ** 22) / 4).fill(Number.NaN)
-  for (let at = 0; at < bytes; at += chunk.byteLength)
-    device.write(buffer, at, chunk.subarray(0, Math.min(chunk.length, (bytes - at) / 4)))
 }

@@ -60,37 +60,45 @@ export function layoutOf(
   step: Dispatch,
   limits: Limits,
 ): { readonly slots: readonly Slot[]; readonly spans: readonly Span[] } {
-  const touching = spansOf(step.bindings, false)
+  const { buffers } = step.kernel
+  const half = (i: number): boolean => buffers[i].storage === 'f16'
+  const touching = spansOf(step.bindings, false, half)
   const limit = limits.maxStorageBuffersPerShaderStage
-  const spans = touching.length <= limit ? touching : spansOf(step.bindings, true)
+  const spans = touching.length <= limit ? touching : spansOf(step.bindings, true, half)
   const widest = Math.max(0, ...spans.map(s => s.bytes))
   if (spans.length > limit || widest > limits.maxStorageBufferBindingSize)
     throw new CompileError(
       `webgpu: ${label(step)} uses ${touching.length} buffers; this adapter binds ${limit} of at most ${mebibytes(limits.maxStorageBufferBindingSize)}`,
     )
-  const slots = step.bindings.map((ref): Slot => {
+  const slots = step.bindings.map((ref, i): Slot => {
     const binding = spans.findIndex(s => holds(s, ref))
-    const offset = ref.k === 'arena' ? (ref.offset - spans[binding].offset) / 4 : 0
+    const offset = ref.k === 'arena' ? (ref.offset - spans[binding].offset) / (half(i) ? 2 : 4) : 0
     // an argument that a result takes over is bound once, for reading and for writing
     const readWrite =
       ref.k === 'arena' ||
       ref.k === 'output' ||
-      step.kernel.buffers.some((b, j) => b.access !== 'read' && holds(spans[binding], step.bindings[j]))
+      buffers.some((b, j) => b.access !== 'read' && holds(spans[binding], step.bindings[j]))
     return { binding, readWrite, offset }
   })
   return { slots, spans }
 }
 
-function spansOf(refs: readonly BufferRef[], together: boolean): Span[] {
+/** Ranges of f16 lie in a part of the arena of their own (half.ts), and are merged with their like only. */
+function spansOf(refs: readonly BufferRef[], together: boolean, half: (i: number) => boolean): Span[] {
   const spans: Span[] = []
   for (const ref of refs)
     if (ref.k !== 'arena' && !spans.some(s => holds(s, ref))) spans.push({ ref, offset: 0, bytes: 0 })
-  const ranges = refs.flatMap(ref => (ref.k === 'arena' ? [ref] : [])).sort((a, b) => a.offset - b.offset)
+  const ranges = refs
+    .flatMap((ref, i) => (ref.k === 'arena' ? [{ ref, f16: half(i) }] : []))
+    .sort((a, b) => a.ref.offset - b.ref.offset)
   const merged: Span[] = []
-  for (const ref of ranges) {
+  let before: boolean | null = null
+  for (const { ref, f16 } of ranges) {
     const last = merged.at(-1)
     const end = ref.offset + ref.bytes
-    if (last !== undefined && (together || ref.offset < last.offset + last.bytes))
+    const alike = f16 === before
+    before = f16
+    if (last !== undefined && alike && (together || ref.offset < last.offset + last.bytes))
       merged[merged.length - 1] = { ...last, bytes: Math.max(last.bytes, end - last.offset) }
     else merged.push({ ref, offset: ref.offset, bytes: ref.bytes })
   }

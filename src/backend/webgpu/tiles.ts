@@ -5,7 +5,7 @@
 import { type Affine, coefficient } from '../affine.ts'
 import { axesOf, axesOfGuard, dependencies } from '../depend.ts'
 import type { Kernel, Schedule } from '../kernel.ts'
-import { storageType } from './wgsl.ts'
+import { elementType } from './wgsl.ts'
 
 /** Where a kernel's buffer is bound. Buffers may share a binding: `offset` tells them apart. */
 export interface Slot {
@@ -67,6 +67,24 @@ export function tilesOf(k: Kernel, schedule: Schedule): Tile[] {
 }
 
 /**
+ * The parallel axis along which invocations that run together should lie: that of most accesses to neighbouring
+ * elements, the last of equals; -1 where there is one point.
+ */
+export function fastestAxis(k: Kernel, tiles: readonly Tile[]): number {
+  const indices = [
+    ...[...k.body, ...k.epilogue].flatMap(x => (x.k === 'load' ? [x.index] : [])),
+    ...k.stores.map(s => s.index),
+  ]
+  const neighbours = (axis: number) => indices.filter(a => Math.abs(coefficient(a, axis) ?? 0) === 1).length
+  const groups = (axis: number) => tiles.find(t => t.axis === axis)?.groups ?? k.axes[axis].extent
+  return k.axes.reduce(
+    (best, { kind }, i) =>
+      kind === 'parallel' && groups(i) > 1 && (best < 0 || neighbours(i) >= neighbours(best)) ? i : best,
+    -1,
+  )
+}
+
+/**
  * The bindings that hold vectors of four: every access to them goes along one tile of quads, four aligned
  * neighbours at a time. Others are bound as single elements.
  */
@@ -96,9 +114,7 @@ export function quadBindings(k: Kernel, slots: readonly Slot[], tiles: readonly 
   for (const s of k.stores)
     access(s.buffer, s.mode === 'set' && quad(s.buffer, s.index, axesOfGuard(s.guard, of)))
   const uniform = (binding: number) => {
-    const types = new Set(
-      k.buffers.filter((_, i) => slots[i].binding === binding).map(b => storageType(b.dtype)),
-    )
+    const types = new Set(k.buffers.filter((_, i) => slots[i].binding === binding).map(elementType))
     return types.size === 1
   }
   return new Set([...verdicts].flatMap(([binding, yes]) => (yes && uniform(binding) ? [binding] : [])))

@@ -4,20 +4,9 @@
  */
 import { CompileError } from '../../dsl/errors.ts'
 import type { Kernel } from '../kernel.ts'
-import { type Work, workOf } from '../work.ts'
+import { type KernelTime, workOf } from '../work.ts'
 import { BUFFER_USAGE } from './buffers.ts'
 import type { Device } from './device.ts'
-
-/** One dispatch of a run. */
-export interface KernelTime extends Work {
-  readonly kernel: Kernel
-  /** The place in the user's function. */
-  readonly scope: string
-  /** From the start of the run, in microseconds. */
-  readonly start: number
-  /** Microseconds. */
-  readonly time: number
-}
 
 /** Timestamps for the dispatches of one program. */
 export interface Timer {

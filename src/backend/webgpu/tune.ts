@@ -1,78 +1,30 @@
 /**
- * Kernel -> Schedule for a WebGPU adapter. In: what is known of the adapter. Out: a chooser, which takes the
+ * Kernel -> Schedule for a WebGPU adapter. In: the adapter's preset (presets.ts). Out: a chooser, which takes the
  * schedule of the least estimated cost per point among tiles, vectors and unrolled reductions. Deterministic, and
  * never a matter of correctness.
- *
- * Note [Adapters]. The weights were fitted to measured kernels. On software drivers an invocation is a lane of a
- * core's vector unit: a load that neighbouring positions share, or that lies beside another, is what saves time,
- * workgroup memory is not; large unrolled tiles cost compile time, on SwiftShader above all. A GPU needs many
- * invocations to hide its memory behind.
  */
 import { type Affine, coefficient } from '../affine.ts'
 import { axesOf, axesOfGuard, dependencies } from '../depend.ts'
 import { type Instr, instructions, type Kernel, type Schedule } from '../kernel.ts'
-import type { AdapterInfo } from './dawn.ts'
-import { LANES, quadBindings, type Slot, type Tile, tilesOf } from './tiles.ts'
-
-/** What the choice depends on. Costs are in multiply-and-adds. */
-export interface Profile {
-  /** Results that one invocation may keep in registers. */
-  readonly results: number
-  /** Statements that unrolling may make: compile time. */
-  readonly statements: number
-  /** Invocations below which the device is not busy. */
-  readonly busy: number
-  /** A load of one element, of one of eight neighbours, of one in an aligned vector. */
-  readonly load: { readonly single: number; readonly beside: number; readonly quad: number }
-  /** What an invocation costs beside its points. */
-  readonly invocation: number
-}
-
-/** Mesa's lavapipe: 8 lanes on each core, compiles 500 statements in 50 ms. */
-const lavapipe: Profile = {
-  results: 128,
-  statements: 600,
-  busy: 128,
-  load: { single: 5, beside: 2, quad: 0.5 },
-  invocation: 12,
-}
-/** SwiftShader: 4 lanes, compiles 64 multiply-and-adds in 200 ms. */
-const swiftshader: Profile = {
-  results: 32,
-  statements: 200,
-  busy: 64,
-  load: { single: 3, beside: 3, quad: 2 },
-  invocation: 12,
-}
-const gpu: Profile = {
-  results: 64,
-  statements: 400,
-  busy: 8192,
-  load: { single: 3, beside: 2, quad: 0.75 },
-  invocation: 8,
-}
-
-/** The profile of an adapter. Unknown software adapters compile slowly. */
-export const profileOf = ({ software, name }: Pick<AdapterInfo, 'software' | 'name'>): Profile =>
-  software ? (/llvmpipe|lavapipe/.test(name) ? lavapipe : swiftshader) : gpu
+import { type Adapter, type Profile, profileOf } from './presets.ts'
+import { canShare, teamOf } from './team.ts'
+import { fastestAxis, LANES, quadBindings, type Slot, type Tile, tilesOf } from './tiles.ts'
 
 /**
  * The scheduler of an adapter.
  * @example planGraph(graph, webgpuScheduler(device.info))
  */
 export const webgpuScheduler =
-  (info: Pick<AdapterInfo, 'software' | 'name'>) =>
+  (info: Adapter) =>
   (kernel: Kernel): Schedule =>
     tune(kernel, profileOf(info))
 
 /** The schedule of the least estimated cost. */
-export function tune(kernel: Kernel, profile: Profile): Schedule {
+export const tune = (kernel: Kernel, profile: Profile): Schedule => {
   const facts = look(kernel)
   let best: Schedule = { vector: null, tiles: [] }
-  // so little work is done before a larger shader is compiled
-  if (facts.points * facts.inner.length < SMALL) return best
   let least = Infinity
-  for (const s of candidates(facts, profile)) {
+  for (const s of [...candidates(facts, profile), ...teams(facts, profile)]) {
     const c = cost(facts, s, profile)
     if (c < least * 0.99) {
       least = c
@@ -80,6 +32,24 @@ export function tune(kernel: Kernel, profile: Profile): Schedule {
     }
   }
   return best
+}
+
+/**
+ * Schedules worth measuring: the chosen one, then the cheapest of every kind (vector axis, tiled axes, team or not),
+ * then the next cheapest.
+ * @param count  at most so many
+ */
+export function worthTrying(kernel: Kernel, profile: Profile, count: number): readonly Schedule[] {
+  const facts = look(kernel)
+  const ranked = [...candidates(facts, profile), ...teams(facts, profile)]
+    .map(s => ({ s, c: cost(facts, s, profile) }))
+    .filter(({ c }) => c < Infinity)
+    .sort((a, b) => a.c - b.c)
+    .map(({ s }) => s)
+  const kindOf = (s: Schedule) => JSON.stringify([s.vector, s.tiles.map(t => t.axis), s.team !== undefined])
+  const kinds = [...new Map(ranked.toReversed().map(s => [kindOf(s), s])).values()].reverse()
+  const wanted = [tune(kernel, profile), ...kinds.slice(0, Math.ceil(count / 2)), ...ranked]
+  return [...new Map(wanted.map(s => [JSON.stringify(s), s])).values()].slice(0, count)
 }
 
 /** Points times instructions below which nothing is tiled. */
@@ -135,6 +105,8 @@ function look(kernel: Kernel): Facts {
 function* candidates(f: Facts, p: Profile): Generator<Schedule> {
   const { axes, accumulators, stores } = f.kernel
   yield { vector: null, tiles: [] }
+  // so little work is done before a larger shader is compiled
+  if (f.points * f.inner.length < SMALL) return
   const accesses = [...f.all.flatMap(x => (x.k === 'load' ? [x.index] : [])), ...stores.map(s => s.index)]
   const vectors = axes.flatMap(({ extent, kind }, i) =>
     extent >= LANES &&
@@ -184,6 +156,13 @@ function* candidates(f: Facts, p: Profile): Generator<Schedule> {
     }
 }
 
+/** Teams, each lane with single elements or with vectors of the innermost reduce axis. */
+function* teams(f: Facts, p: Profile): Generator<Schedule> {
+  if (p.teams.length === 0 || !canShare(f.kernel)) return
+  const vector = f.kernel.axes[f.last].extent >= LANES ? [null, f.last] : [null]
+  for (const team of p.teams) for (const v of vector) yield { vector: v, tiles: [], team }
+}
+
 /** Terms of a reduction that may be unrolled whole. */
 const WINDOW = 9
 const SIZES = [2, 3, 4, 8, 16]
@@ -204,7 +183,15 @@ function cost(f: Facts, s: Schedule, p: Profile): number {
   const accumulators = f.reduce === 0 ? 0 : Math.max(1, kernel.accumulators.length)
   if (results * Math.max(1, accumulators) > p.results) return Infinity
 
+  const team = teamOf(kernel, s, tiles)
+  // neighbours run together: in a team along its axis, else along the fastest axis of the grid
+  const lane = team?.axis ?? fastestAxis(kernel, tiles)
+  const scattered = (index: Affine): boolean => {
+    const step = lane < 0 ? 0 : coefficient(index, lane)
+    return step === null || Math.abs(step) > LANES
+  }
   const access = (buffer: number, index: Affine, mask: number): number => {
+    if (p.apart !== null && scattered(index)) return p.apart
     if (quads.has(buffer)) return p.load.quad
     const run = tiles.find(
       t => t.together && mask & (1 << t.axis) && Math.abs(coefficient(index, t.axis) ?? 0) === 1,
@@ -245,13 +232,19 @@ function cost(f: Facts, s: Schedule, p: Profile): number {
     (n, a, i) => (a.kind === 'reduce' ? n : n * groupsOf(tiles, i, a.extent)),
     1,
   )
-  const waste = (groups * results * f.reduceSize) / f.points
-  const idle = Math.max(1, p.busy / groups)
+  const size = team?.size ?? 1
+  const dealt = team === null ? 1 : groupsOf(tiles, team.axis, kernel.axes[team.axis].extent)
+  const waste = ((groups * results * f.reduceSize) / f.points) * ((Math.ceil(dealt / size) * size) / dealt)
+  const idle = Math.max(1, p.busy / (groups * size))
+  const joins = team === null ? 0 : JOIN * Math.log2(size) * kernel.accumulators.length
   const looped = steps < f.reduceSize ? LOOP : 0
   const perStep = (inside + crowded + looped) / positions
-  const perResult = (outside + p.invocation) / (results * f.reduceSize)
+  const perResult = (size * (outside + joins + p.invocation)) / (results * f.reduceSize)
   return (perStep + perResult) * waste * idle
 }
+
+/** A shuffle and what combines, or a barrier. */
+const JOIN = 4
 
 const groupsOf = (tiles: readonly Tile[], axis: number, extent: number): number =>
   tiles.find(t => t.axis === axis)?.groups ?? extent

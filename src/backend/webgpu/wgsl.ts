@@ -8,13 +8,17 @@
 import type { DType } from '../../dsl/dtype.ts'
 import { CompileError } from '../../dsl/errors.ts'
 import { type Core, isDerived, scalars } from '../../dsl/scalar.ts'
-import type { Accumulator, Instr } from '../kernel.ts'
+import type { Accumulator, Instr, KernelBuffer } from '../kernel.ts'
 
 /** What a buffer's elements are in storage; bool takes a u32 word of 0 or 1. */
 export const storageType = (d: DType): 'f32' | 'i32' | 'u32' => {
   if (d === 'f64') throw new CompileError('webgpu: f64 runs on the CPU only; use f32, or the cpu backend')
   return d === 'bool' ? 'u32' : d
 }
+
+/** What a buffer's elements are in memory. */
+export type ElementType = 'f16' | 'f32' | 'i32' | 'u32'
+export const elementType = ({ dtype, storage }: KernelBuffer): ElementType => storage ?? storageType(dtype)
 
 /**
  * A literal that has exactly the value, rounded to the dtype.
@@ -91,6 +95,21 @@ export function combine(how: Accumulator['how'], dtype: DType, a: string, v: str
   return dtype === 'f32'
     ? `${a} = select(${a}, ${v}, ${beyond} | ${isNaNText(dtype, v)});`
     : `${a} = ${max ? 'max' : 'min'}(${a}, ${v});`
+}
+
+/** The sum of some names, as a balanced tree: fewer roundings in a row, and no additions that wait for each other. */
+export function pairwise(names: readonly string[]): string {
+  if (names.length === 1) return names[0]
+  const half = Math.ceil(names.length / 2)
+  const side = (xs: readonly string[]) => (xs.length > 1 ? `(${pairwise(xs)})` : xs[0])
+  return `${side(names.slice(0, half))} + ${side(names.slice(half))}`
+}
+
+/** A number in an index expression. */
+export function int32(n: number): string {
+  if (!Number.isInteger(n) || Math.abs(n) >= 2 ** 31)
+    throw new CompileError(`webgpu: ${n} in an index does not fit in 32 bits`)
+  return n < 0 ? `(${n})` : String(n)
 }
 
 // 2147483648 and 4294967296 are the first floats beyond i32 and u32.

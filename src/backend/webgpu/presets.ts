@@ -1,0 +1,84 @@
+/**
+ * What the choice of schedules depends on, for the adapters that are known. In: what an adapter says of itself. Out:
+ * weights, for tune.ts.
+ *
+ * Note [Adapters]. The weights of lavapipe and SwiftShader were fitted to measured kernels. There an invocation is a
+ * lane of a core's vector unit: a load that neighbouring positions share, or that lies beside another, is what saves
+ * time, workgroup memory is not; large unrolled tiles cost compile time, on SwiftShader above all. The presets of
+ * GPUs are not measured: they follow from what is published of the chips (lanes, registers, size of subgroups), and
+ * autotune.ts measures the rest. A GPU needs many invocations to hide its memory behind.
+ */
+import type { AdapterInfo } from './dawn.ts'
+
+/** The weights. Costs are in multiply-and-adds. */
+export interface Profile {
+  /** Results that one invocation may keep in registers. */
+  readonly results: number
+  /** Statements that unrolling may make: compile time. */
+  readonly statements: number
+  /** Invocations below which the device is not busy. */
+  readonly busy: number
+  /** A load of one element, of one of eight neighbours, of one in an aligned vector. */
+  readonly load: { readonly single: number; readonly beside: number; readonly quad: number }
+  /** A load where invocations that run together touch elements far apart; null where this does not matter. */
+  readonly apart: number | null
+  /** What an invocation costs beside its points. */
+  readonly invocation: number
+  /** Sizes of teams to choose from (team.ts): none where barriers cost more than they bring. */
+  readonly teams: readonly number[]
+}
+
+/** Mesa's lavapipe: 8 lanes on each core, compiles 500 statements in 50 ms. */
+const lavapipe: Profile = {
+  results: 128,
+  statements: 600,
+  busy: 128,
+  load: { single: 5, beside: 2, quad: 0.5 },
+  apart: null,
+  invocation: 12,
+  teams: [],
+}
+/** SwiftShader: 4 lanes, compiles 64 multiply-and-adds in 200 ms. */
+const swiftshader: Profile = {
+  results: 32,
+  statements: 200,
+  busy: 64,
+  load: { single: 3, beside: 3, quad: 2 },
+  apart: null,
+  invocation: 12,
+  teams: [],
+}
+/** A GPU of which nothing else is known. */
+const gpu: Profile = {
+  results: 64,
+  statements: 400,
+  busy: 8192,
+  load: { single: 3, beside: 2, quad: 0.75 },
+  apart: 12,
+  invocation: 8,
+  teams: [32, 64, 128, 256],
+}
+/** By vendor, as WebGPU names them. Unmeasured: see Note [Adapters]. */
+const gpus: Readonly<Record<string, Profile>> = {
+  // 255 registers an invocation, subgroups of 32, 10,000 lanes and more
+  nvidia: { ...gpu, busy: 16384 },
+  // subgroups of 64, or of 32
+  amd: { ...gpu, teams: [64, 128, 256] },
+  // 1,000 to 5,000 lanes, subgroups of 32
+  apple: { ...gpu, busy: 4096 },
+  // subgroups of 8 to 32 share 4 KiB of registers a thread: small tiles
+  intel: { ...gpu, results: 32, busy: 2048, teams: [32, 64, 128] },
+  qualcomm: { ...gpu, results: 16, busy: 1024, teams: [64, 128] },
+  arm: { ...gpu, results: 16, busy: 1024, teams: [16, 64] },
+}
+
+/** What of an adapter is looked at. */
+export type Adapter = Pick<AdapterInfo, 'software' | 'name'> & Partial<Pick<AdapterInfo, 'vendor'>>
+
+/** The profile of an adapter. Unknown software adapters compile slowly. */
+export const profileOf = ({ software, name, vendor }: Adapter): Profile =>
+  software
+    ? /llvmpipe|lavapipe/.test(name)
+      ? lavapipe
+      : swiftshader
+    : (gpus[vendor ?? ''] ?? Object.entries(gpus).find(([key]) => name.includes(key))?.[1] ?? gpu)

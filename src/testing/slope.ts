@@ -9,6 +9,8 @@ export interface Slope {
   /** What the measurement may be wrong by. */
   readonly error: number
   readonly kink: boolean
+  /** The step of the differences. */
+  readonly step: number
 }
 
 /** Steps, tried in order: rounding errors grow as 1 / h, kinks come less near. */
@@ -43,7 +45,8 @@ export function slope(f: (h: number) => number, scale: number): Slope {
         value: (4 * near.central - far.central) / 3,
         error: 1e-8 * unit + step + rounding,
         kink: false,
+        step: h,
       }
   }
-  return { value: Number.NaN, error: Number.POSITIVE_INFINITY, kink: true }
+  return { value: Number.NaN, error: Number.POSITIVE_INFINITY, kink: true, step: steps[0] }
 }

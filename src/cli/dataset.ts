@@ -1,8 +1,10 @@
 /** The data of a run. In: settings. Out: a training and a validation set, and how training samples are changed. */
-import { camvid } from '../data/camvid.ts'
+import { camvid } from '../data/datasets/camvid.ts'
 import { type Dataset, subset } from '../data/sample.ts'
 import { syntheticScenes } from '../data/synthetic.ts'
-import { augmentation, mirror, type Transform } from '../data/transforms.ts'
+import { augmentation } from '../data/transforms/augmentation.ts'
+import { randomFlip } from '../data/transforms/flip.ts'
+import type { Transform } from '../data/transforms/transform.ts'
 import { UsageError } from '../dsl/errors.ts'
 import type { Settings } from './settings.ts'
 
@@ -23,13 +25,13 @@ export async function openData(settings: Settings): Promise<Data> {
   if (dataset === 'synthetic') {
     const [n, m] = [trainImages ?? 1000, valImages ?? 100]
     const scenes = syntheticScenes({ seed, size, count: n + m })
-    return { train: subset(scenes, 0, n), val: subset(scenes, n, n + m), augment: mirror }
+    return { train: subset(scenes, 0, n), val: subset(scenes, n, n + m), augment: randomFlip() }
   }
   const folder = settings.data ?? ''
   return {
     train: first(await camvid(folder, 'train', { size }), trainImages, '--train-images'),
     val: first(await camvid(folder, 'val', { size }), valImages, '--val-images'),
-    augment: augmentation({ size, maxShare: 0.75 }),
+    augment: augmentation({ size }),
   }
 }
 

@@ -1,145 +1,136 @@
 /**
- * Datasets on disk. In: a folder, and a list file with a line `image label` for each sample. Out: a dataset
- * that decodes each file once and keeps it, resized, as bytes. A reader of a named set (`camvid`) is a row
- * of arguments for `listedFolder`. One of the few files that use `node:` modules.
+ * Which files belong together. In: a folder with a list, or a folder of images and a folder of labels. Out: pairs,
+ * and datasets of them. A reader of a named set (`datasets/`) is a row of arguments for these.
  */
-import { readFile, stat } from 'node:fs/promises'
+import { readdir, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { DataError, UsageError } from '../dsl/errors.ts'
-import { decodeImage, decodeLabel, type Pixels, planar } from './image.ts'
-import { resampleLinear, resampleNearest, whole } from './resize.ts'
-import { type Colour, checkIndex, type Dataset, ignored, type Sample, type Size } from './sample.ts'
+import { DataError } from '../dsl/errors.ts'
+import { fileBytes, type Pair, type PairOptions, pairDataset, reasonOf } from './pairs.ts'
+import type { Dataset } from './sample.ts'
 
-export interface ListedFolder {
-  readonly name: string
-  readonly folder: string
-  /** The list file, relative to the folder; so are the paths in it. Empty lines are skipped. */
-  readonly list: string
-  readonly classes: readonly string[]
-  readonly palette: readonly Colour[]
-  /** Values of label files that mean "ignored", beside 255. */
-  readonly voids?: readonly number[]
-  /** Resize to [height, width]: antialiased bilinear for images, nearest for labels. As stored by default. */
-  readonly size?: Size
-}
+/** What a dataset in a folder is given besides its pairs. */
+export type FolderOptions = Omit<PairOptions, 'pairs'> & { readonly folder: string }
 
 /**
- * A dataset of image and label files, named by a list. The list is read now, the files when they are asked
- * for; a decoded sample stays in memory, 4 bytes a pixel.
- * @throws DataError   now: a missing folder or list, an empty list, a line that is not `image label`.
- *   From `get`: a missing, unreadable or damaged file, an image and a label of different sizes, a label value
- *   beyond the classes. The message names the file.
- * @throws UsageError  if the size is not two positive integers
+ * A dataset of image and label files, named by a list file with a line `image label` a sample. The list is read now,
+ * the files when they are asked for.
+ * @param options.list  relative to the folder, as the paths in it are; empty lines are skipped
+ * @throws DataError  now: a missing folder or list, an empty list, a line that is not `image label`; else as `pairDataset`
  * @example
  *   const mine = await listedFolder({
  *     name: 'mine', folder: 'data/mine', list: 'train.txt', classes: ['road', 'other'], palette: [[128, 64, 128], [0, 0, 0]],
  *   })
  */
-export async function listedFolder(options: ListedFolder): Promise<Dataset> {
-  const { name, folder, list, classes, palette, size } = options
-  if (size && !size.every(n => Number.isInteger(n) && n > 0))
-    throw new UsageError(`${name}: the size must be two positive integers, got [${size.join(', ')}]`)
-  const pairs = await readList(name, folder, list)
-  const cache = new Map<number, Promise<Stored>>()
-  const about = { name, classes, palette, size: pairs.length }
-  const load = (index: number): Promise<Stored> => {
-    const stored = loadPair(pairs[index], options)
-    cache.set(index, stored)
-    // A failure is not kept: the file may be mended while the process lives.
-    stored.catch(() => cache.delete(index))
-    return stored
-  }
-  return {
-    ...about,
-    get: async index => {
-      checkIndex(about, index)
-      const stored = await (cache.get(index) ?? load(index))
-      return { ...stored, image: levels(stored.image), label: stored.label.slice() }
-    },
-  }
+export const listedFolder = async (options: FolderOptions & { readonly list: string }): Promise<Dataset> => {
+  const { name, folder, list } = options
+  const lines = await readList(name, folder, list, 2)
+  return pairDataset({
+    ...options,
+    pairs: lines.map(([image, label]) => ({
+      name: image,
+      image: resolve(folder, image),
+      label: resolve(folder, label),
+    })),
+  })
 }
 
-/** A sample as it is kept: the image in bytes. */
-type Stored = Omit<Sample, 'image'> & { readonly image: Uint8Array }
-
-interface Pair {
-  readonly name: string
-  readonly image: string
-  readonly label: string
+/** Where the files of one kind lie: everything below a folder, at any depth, whose path the suffix ends. */
+export interface Branch {
+  readonly folder: string
+  readonly suffix: RegExp
 }
 
-async function readList(name: string, folder: string, list: string): Promise<readonly Pair[]> {
+/** How image files end. */
+export const imageSuffix = /\.(jpe?g|png)$/i
+
+/**
+ * A dataset of a folder of images and a folder of labels: files belong together whose paths are equal but for the
+ * suffix. Sorted by path.
+ * @param options.images  relative to the folder; suffix `imageSuffix` by default
+ * @param options.labels  relative to the folder; suffix .png by default
+ * @throws DataError  now: a missing or empty folder, an image without a label or a label without an image, two images
+ *   of one name; else as `pairDataset`
+ * @example
+ *   const mine = await pairedFolders({
+ *     name: 'mine', folder: 'data/mine', images: { folder: 'images' }, labels: { folder: 'labels' }, classes, palette,
+ *   })
+ */
+export const pairedFolders = async (
+  options: FolderOptions & {
+    readonly images: Pick<Branch, 'folder'> & Partial<Branch>
+    readonly labels: Pick<Branch, 'folder'> & Partial<Branch>
+  },
+): Promise<Dataset> => {
+  const { name, folder } = options
+  await checkFolder(name, folder)
+  const images = await filesByStem(name, folder, { suffix: imageSuffix, ...options.images })
+  const labels = await filesByStem(name, folder, { suffix: /\.png$/i, ...options.labels })
+  const alone = [...images].filter(([stem]) => !labels.has(stem))
+  if (alone.length > 0)
+    throw new DataError(`${name}: ${some(alone)} no label below ${join(folder, options.labels.folder)}`)
+  const orphans = [...labels].filter(([stem]) => !images.has(stem))
+  if (orphans.length > 0)
+    throw new DataError(`${name}: ${some(orphans)} no image below ${join(folder, options.images.folder)}`)
+  const pairs = [...images].map(
+    ([stem, image]): Pair => ({ name: stem, image, label: labels.get(stem) ?? '' }),
+  )
+  return pairDataset({ ...options, pairs: pairs.sort((a, b) => (a.name < b.name ? -1 : 1)) })
+}
+
+const some = (files: readonly (readonly [string, string])[]): string => {
+  const paths = files.slice(0, 3).map(([, path]) => path)
+  const more = files.length > 3 ? ` and ${files.length - 3} more` : ''
+  return `${paths.join(', ')}${more} ${files.length === 1 ? 'has' : 'have'}`
+}
+
+async function filesByStem(
+  name: string,
+  root: string,
+  { folder, suffix }: Branch,
+): Promise<Map<string, string>> {
+  const path = resolve(root, folder)
+  const entries = await readdir(path, { recursive: true }).catch(error => {
+    throw new DataError(`${name}: cannot read the folder ${path} (${reasonOf(error)})`)
+  })
+  const found = new Map<string, string>()
+  for (const file of entries.map(f => f.replaceAll('\\', '/')).filter(f => suffix.test(f))) {
+    const stem = file.replace(suffix, '')
+    const before = found.get(stem)
+    if (before !== undefined) throw new DataError(`${name}: ${before} and ${join(path, file)} have one name`)
+    found.set(stem, join(path, file))
+  }
+  if (found.size === 0) throw new DataError(`${name}: no file that ends in ${suffix} below ${path}`)
+  return found
+}
+
+/**
+ * The lines of a list file, each of so many words.
+ * @throws DataError  as `listedFolder`
+ * @example await readList('voc', root, 'ImageSets/Segmentation/val.txt', 1)
+ */
+export async function readList(
+  name: string,
+  folder: string,
+  list: string,
+  words: 1 | 2,
+): Promise<readonly (readonly string[])[]> {
+  await checkFolder(name, folder)
+  const form = words === 1 ? '"name"' : '"image label"'
+  const path = join(folder, list)
+  const text = new TextDecoder().decode(await fileBytes(path, `it has a line ${form} a sample`))
+  const lines = text.split(/\r?\n/).flatMap((line, i) => {
+    const found = line.trim().split(/\s+/)
+    if (line.trim() === '') return []
+    if (found.length !== words || found.some(word => word.includes('\0')))
+      throw new DataError(`${path}:${i + 1}: expected ${form}, got ${JSON.stringify(line.slice(0, 200))}`)
+    return [found]
+  })
+  if (lines.length === 0) throw new DataError(`${path}: the list is empty; it needs a line ${form} a sample`)
+  return lines
+}
+
+async function checkFolder(name: string, folder: string): Promise<void> {
   const there = await stat(folder).catch(() => undefined)
   if (!there?.isDirectory())
     throw new DataError(`${name}: no folder ${resolve(folder)}; download the data set and give its folder`)
-  const path = join(folder, list)
-  const text = await readFile(path, 'utf8').catch(error => {
-    throw new DataError(
-      `${name}: cannot read the list ${path} (${reasonOf(error)}); it has a line "image label" a sample`,
-    )
-  })
-  const pairs = text.split(/\r?\n/).flatMap((line, i): Pair[] => {
-    if (line.trim() === '') return []
-    const [image, label, ...rest] = line.trim().split(/\s+/)
-    if (label === undefined || rest.length > 0)
-      throw new DataError(`${path}:${i + 1}: expected "image label", got ${JSON.stringify(line)}`)
-    return [{ name: image, image: resolve(folder, image), label: resolve(folder, label) }]
-  })
-  if (pairs.length === 0)
-    throw new DataError(`${path}: the list is empty; it needs a line "image label" a sample`)
-  return pairs
 }
-
-async function loadPair(pair: Pair, { size, classes, voids = [] }: ListedFolder): Promise<Stored> {
-  const image = decodeImage(await bytesOf(pair.image), pair.image)
-  const label = decodeLabel(await bytesOf(pair.label), pair.label)
-  if (image.height !== label.height || image.width !== label.width)
-    throw new DataError(
-      `${pair.image} is ${image.height} x ${image.width}, its label ${pair.label} is ${label.height} x ${label.width}; ` +
-        'both must have one size',
-    )
-  const numbers = classNumbers(label, pair.label, classes, voids)
-  const planes = planar(image, 3)
-  const from: Size = [image.height, image.width]
-  const [height, width] = size ?? from
-  if (height === from[0] && width === from[1])
-    return { name: pair.name, height, width, image: planes, label: numbers }
-  const view = whole([height, width])
-  const resized = new Uint8Array(resampleLinear(planes, 3, from, view).map(Math.round))
-  return { name: pair.name, height, width, image: resized, label: resampleNearest(numbers, from, view) }
-}
-
-/** Bytes as 0..1. A loop: `Float32Array.from` with a function takes 30 ms for a frame, this one 1. */
-function levels(bytes: Uint8Array): Float32Array {
-  const out = new Float32Array(bytes.length)
-  for (let i = 0; i < bytes.length; i++) out[i] = bytes[i] / 255
-  return out
-}
-
-/** Label values as class numbers, voids as 255. */
-function classNumbers(
-  { data, width }: Pixels,
-  path: string,
-  classes: readonly string[],
-  voids: readonly number[],
-): Uint8Array {
-  const table = Int16Array.from({ length: 256 }, (_, v) =>
-    v === ignored || voids.includes(v) ? ignored : v < classes.length ? v : -1,
-  )
-  return data.map((value, p) => {
-    if (table[value] < 0)
-      throw new DataError(
-        `${path}: label value ${value} at row ${Math.floor(p / width)}, column ${p % width}; ` +
-          `the classes are 0 to ${classes.length - 1}, ignored are ${[...voids, ignored].join(' and ')}`,
-      )
-    return table[value]
-  })
-}
-
-const bytesOf = (path: string): Promise<Uint8Array> =>
-  readFile(path).catch(error => {
-    throw new DataError(`cannot read ${path} (${reasonOf(error)}); the list names it`)
-  })
-
-const reasonOf = (error: unknown): string =>
-  error instanceof Error && 'code' in error ? String(error.code) : String(error)

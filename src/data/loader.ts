@@ -9,8 +9,12 @@
 import { array, type NDArray } from '../dsl/array.ts'
 import { DataError, UsageError } from '../dsl/errors.ts'
 import { foldIn, type Key, permutationOf, split } from '../dsl/threefry.ts'
-import { type Dataset, ignored, type Sample } from './sample.ts'
-import { imagenet, type Normalisation, normalised, type Transform } from './transforms.ts'
+import { ahead } from './ahead.ts'
+import { type Drawn, inThisThread, type Preparer } from './prepare.ts'
+import { type Dataset, ignored, type Normalisation, type Sample } from './sample.ts'
+import { inThreads } from './threads.ts'
+import { imagenet } from './transforms/normalise.ts'
+import type { Transform } from './transforms/transform.ts'
 
 /** The arrays of one step. */
 export interface Batch {
@@ -22,20 +26,31 @@ export interface Batch {
   readonly drawn: readonly Drawn[]
 }
 
-/** A sample of a batch: its index in the dataset and the key of its augmentation (together, a cache's key). */
-export interface Drawn {
-  readonly index: number
-  readonly key: Key
-}
-
 export interface BatchOptions {
   /** Samples a step; it may exceed the size of the dataset. */
   readonly batch: number
   readonly key: Key
   /** None by default. */
   readonly augment?: Transform
-  /** ImageNet's by default. */
+  /** ImageNet's by default. An augmentation that normalises must do so with the same. */
   readonly normalisation?: Normalisation
+}
+
+/** How batches are prepared while the caller computes. Nothing of it changes a number. */
+export interface LoadOptions {
+  /**
+   * Threads that read, decode and transform; 0 (the default): this thread does. With threads, the dataset and the
+   * augmentation must have recipes (see `recipe.ts`).
+   */
+  readonly workers?: number
+  /**
+   * Batches that are ready or in preparation, besides the one that the caller holds; 2 by default. The loader holds
+   * no more: it begins the next when the caller asks for one. (A thread holds one sample in the making, and its share
+   * of the dataset's cache.)
+   */
+  readonly ahead?: number
+  /** Stops the loader: what is awaited rejects with the signal's reason, and the threads end. */
+  readonly signal?: AbortSignal
 }
 
 /**
@@ -67,44 +82,33 @@ export function drawsAt(size: number, options: Pick<BatchOptions, 'batch' | 'key
  * @returns image f32[batch, 3, h, w], label i32[batch, h, w]
  * @throws UsageError  on a bad option; DataError if a sample cannot be read or samples differ in size
  * @example
- *   const options = { batch: 8, key: key(1), augment: mirror }
+ *   const options = { batch: 8, key: key(1), augment: randomFlip() }
  *   const { image, label } = await batchAt(scenes, options, 0)
  */
 export async function batchAt(dataset: Dataset, options: BatchOptions, step: number): Promise<Batch> {
-  const { augment = (_, sample) => sample, normalisation } = options
-  const drawn = drawsAt(dataset.size, options, step)
-  const samples = await Promise.all(drawn.map(async d => augment(d.key, await dataset.get(d.index))))
-  return collate(dataset, samples, drawn, options.batch, normalisation)
+  return trainingBatch(dataset, options, step, inThisThread(dataset, stepsFor(options)))
 }
 
 /**
- * The batches of steps `start` to `steps` - 1; the next one is prepared while the caller computes. Stop by
- * leaving the loop.
+ * The batches of steps `start` to `steps` - 1; the next ones are prepared while the caller computes. Stop by
+ * leaving the loop, or by the signal.
  * @param options.steps  the length of the whole run, counted from step 0; `stepsOf` gives that of epochs
  * @param options.start  the step to resume at, 0 by default
- * @throws as `batchAt`; UsageError if `steps` or `start` is no natural number
- * @example for await (const { image, label } of batches(scenes, { batch: 8, key: key(1), steps: 100 })) ...
+ * @throws as `batchAt`, at the step that it concerns; UsageError if `steps`, `start` or `workers` is no natural number,
+ *   `ahead` no positive one, or something without a recipe is to go to threads; the signal's reason
+ * @example for await (const { image, label } of batches(scenes, { batch: 8, key: key(1), steps: 100, workers: 2 })) ...
  */
 export async function* batches(
   dataset: Dataset,
-  options: BatchOptions & { readonly steps: number; readonly start?: number },
+  options: BatchOptions & LoadOptions & { readonly steps: number; readonly start?: number },
 ): AsyncGenerator<Batch, void, undefined> {
   const { start = 0, steps } = options
   if (![start, steps].every(n => Number.isInteger(n) && n >= 0))
     throw new UsageError(`batches: start and steps must be natural numbers, got ${start} and ${steps}`)
-  const prepare = (step: number): Promise<Batch> => {
-    const batch = batchAt(dataset, options, step)
-    // If the caller leaves the loop, nobody awaits the batch ahead: its failure must not end the process.
-    batch.catch(() => {})
-    return batch
-  }
-  if (start >= steps) return
-  let next = prepare(start)
-  for (let step = start; step < steps; step++) {
-    const batch = await next
-    if (step + 1 < steps) next = prepare(step + 1)
-    yield batch
-  }
+  const count = Math.max(0, steps - start)
+  yield* loaded(dataset, options, count, (i, preparer) =>
+    trainingBatch(dataset, options, start + i, preparer),
+  )
 }
 
 /**
@@ -115,53 +119,100 @@ export const stepsOf = (dataset: Dataset, batch: number, epochs: number): number
   Math.ceil((epochs * dataset.size) / batch)
 
 /**
- * The whole dataset once, in order, without augmentation. Every batch has the same shape, so one compiled
- * function serves them all: the last is filled up with images of 0 and labels of 255, which count in no
- * score, and its `drawn` lists the real rows only.
- * @throws UsageError  if the batch is no positive integer; DataError as `batchAt`
+ * The whole dataset once, in order. Every batch has the same shape, so one compiled function serves them all: the last
+ * is filled up with images of 0 and labels of 255, which count in no score, and its `drawn` lists the real rows only.
+ * @param options.augment  a transform without randomness, such as `pad({ multiple: 32 })`: its key is always the same
+ * @throws UsageError  if the batch is no positive integer; else as `batches`
  * @example for await (const { image, label } of evaluation(val, { batch: 8 })) ...
  */
 export async function* evaluation(
   dataset: Dataset,
-  options: Pick<BatchOptions, 'batch' | 'normalisation'>,
+  options: Omit<BatchOptions, 'key'> & LoadOptions,
 ): AsyncGenerator<Batch, void, undefined> {
-  const { batch, normalisation } = options
+  const { batch } = options
   checkBatch(batch)
-  for (let from = 0; from < dataset.size; from += batch) {
-    const count = Math.min(batch, dataset.size - from)
-    const drawn = Array.from({ length: count }, (_, j): Drawn => ({ index: from + j, key: [0, 0] }))
-    const samples = await Promise.all(drawn.map(d => dataset.get(d.index)))
-    yield collate(dataset, samples, drawn, batch, normalisation)
+  yield* loaded(dataset, options, Math.ceil(dataset.size / batch), (i, preparer) => {
+    const count = Math.min(batch, dataset.size - i * batch)
+    const drawn = Array.from({ length: count }, (_, j): Drawn => ({ index: i * batch + j, key: [0, 0] }))
+    return batchOf(dataset, options, drawn, preparer)
+  })
+}
+
+type Shared = Omit<BatchOptions, 'key'>
+
+/** `count` batches in order, prepared ahead, by threads or not. */
+async function* loaded(
+  dataset: Dataset,
+  options: Shared & LoadOptions,
+  count: number,
+  make: (i: number, preparer: Preparer) => Promise<Batch>,
+): AsyncGenerator<Batch, void, undefined> {
+  const { workers = 0, ahead: depth = 2, signal } = options
+  if (!Number.isInteger(workers) || workers < 0 || !Number.isInteger(depth) || depth < 1)
+    throw new UsageError(`loader: need workers >= 0 and ahead >= 1, integers, got ${workers} and ${depth}`)
+  if (count === 0) return
+  signal?.throwIfAborted()
+  const preparer =
+    workers === 0
+      ? inThisThread(dataset, stepsFor(options))
+      : inThreads(dataset, stepsFor(options), Math.min(workers, dataset.size))
+  const stop = (): void => void preparer.close()
+  signal?.addEventListener('abort', stop)
+  try {
+    yield* ahead(count, depth, i => make(i, preparer), signal)
+  } finally {
+    signal?.removeEventListener('abort', stop)
+    await preparer.close()
   }
 }
 
-/** Stacks samples, normalised, into arrays of n rows; rows without a sample are 0 and ignored. */
-function collate(
+const stepsFor = ({ augment, normalisation = imagenet }: Shared) => ({
+  normalisation,
+  ...(augment ? { augment } : {}),
+})
+
+async function trainingBatch(dataset: Dataset, options: BatchOptions, step: number, preparer: Preparer) {
+  return batchOf(dataset, options, drawsAt(dataset.size, options, step), preparer)
+}
+
+/** Stacks prepared samples into arrays of n rows; rows without a sample are 0 and ignored. */
+async function batchOf(
   dataset: Dataset,
-  samples: readonly Sample[],
+  { batch, normalisation = imagenet }: Shared,
   drawn: readonly Drawn[],
-  n: number,
-  normalisation: Normalisation = imagenet,
-): Batch {
-  const { height, width, name } = samples[0]
+  preparer: Preparer,
+): Promise<Batch> {
+  const samples = await Promise.all(drawn.map(preparer.prepare))
+  const { height, width } = samples[0]
   const plane = height * width
-  const image = new Float32Array(n * 3 * plane)
-  const label = new Int32Array(n * plane).fill(ignored)
+  const image = new Float32Array(batch * 3 * plane)
+  const label = new Int32Array(batch * plane).fill(ignored)
   samples.forEach((s, i) => {
-    if (s.height !== height || s.width !== width)
-      throw new DataError(
-        `${dataset.name}: the samples of a batch differ in size: ${name} is ${height} x ${width}, ` +
-          `${s.name} is ${s.height} x ${s.width}; give the reader a size, or augment with randomScaleCrop`,
-      )
-    image.set(normalised(s.image, normalisation), i * 3 * plane)
+    checkFits(dataset, s, samples[0], normalisation)
+    image.set(s.image, i * 3 * plane)
     label.set(s.label, i * plane)
   })
   return {
-    image: array([n, 3, height, width], 'f32', image),
-    label: array([n, height, width], 'i32', label),
+    image: array([batch, 3, height, width], 'f32', image),
+    label: array([batch, height, width], 'i32', label),
     drawn,
   }
 }
+
+function checkFits(dataset: Dataset, s: Sample, first: Sample, asked: Normalisation): void {
+  if (s.height !== first.height || s.width !== first.width)
+    throw new DataError(
+      `${dataset.name}: the samples of a batch differ in size: ${first.name} is ${first.height} x ${first.width}, ` +
+        `${s.name} is ${s.height} x ${s.width}; give the reader a size, or augment with randomScaleCrop and pad`,
+    )
+  if (s.normalisation && String(parts(s.normalisation)) !== String(parts(asked)))
+    throw new UsageError(
+      `loader: the augmentation normalises with ${parts(s.normalisation).join(' / ')}, the loader with ` +
+        `${parts(asked).join(' / ')}; give both the same`,
+    )
+}
+
+const parts = ({ mean, std }: Normalisation): readonly string[] => [mean.join(', '), std.join(', ')]
 
 function checkBatch(batch: number): void {
   if (!Number.isInteger(batch) || batch < 1)

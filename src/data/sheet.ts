@@ -3,7 +3,7 @@
  * Pure; runs in a browser.
  */
 import { ShapeError } from '../dsl/errors.ts'
-import type { Pixels } from './image.ts'
+import type { Pixels } from './pixels.ts'
 import { type Colour, ignored, type Sample } from './sample.ts'
 
 /**

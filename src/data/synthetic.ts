@@ -10,7 +10,8 @@
 
 import { UsageError } from '../dsl/errors.ts'
 import { foldIn, type Key, key, threefry2x32, uniformAt } from '../dsl/threefry.ts'
-import { type Colour, checkIndex, type Dataset, ignored, type Sample, type Size } from './sample.ts'
+import { remade } from './recipe.ts'
+import { type Colour, type Dataset, getter, ignored, type Sample, type Size, type Source } from './sample.ts'
 
 /**
  * A surface's mix of its two colours, in 0..1, at (u, v) in periods of the texture. Each has mean 1/2 and is
@@ -85,8 +86,20 @@ export function syntheticScenes(options: {
       `syntheticScenes: size and count must be positive integers, got [${size.join(', ')}] and ${count}`,
     )
   const about = { name: `scenes(seed ${seed})`, classes: sceneClasses, palette: scenePalette, size: count }
-  return { ...about, get: async index => sceneAt(seed, size, checkIndex(about, index)) }
+  const read = sceneReader(seed, size)
+  const source = (index: number) => ({ name: `scene-${seed}-${index}`, index })
+  return {
+    ...about,
+    get: getter(about, index => read(source(index)), { source, reader: () => read.recipe }),
+  }
 }
+
+/** What a thread's reader of scenes is. */
+export const sceneReader = (seed: number, size: Size) =>
+  remade(
+    { module: import.meta.url, make: 'sceneReader', args: [seed, size] },
+    async ({ index }: Source & { readonly index: number }): Promise<Sample> => sceneAt(seed, size, index),
+  )
 
 /**
  * One scene: objects in painter's order, an illumination gradient, noise, and a band of ignored pixels, one

@@ -5,12 +5,15 @@ import fc from 'fast-check'
 import { type Batch, batchAt, batches, drawsAt, evaluation, stepsOf } from '../../src/data/loader.ts'
 import type { Dataset } from '../../src/data/sample.ts'
 import { syntheticScenes } from '../../src/data/synthetic.ts'
-import { compose, jitter, mirror, normalised } from '../../src/data/transforms.ts'
+import { randomFlip } from '../../src/data/transforms/flip.ts'
+import { normalised, pad } from '../../src/data/transforms/normalise.ts'
+import { photometric } from '../../src/data/transforms/photometric.ts'
+import { pipeline } from '../../src/data/transforms/transform.ts'
 import { DataError, UsageError } from '../../src/dsl/errors.ts'
 import { key } from '../../src/dsl/threefry.ts'
 
 const scenes = syntheticScenes({ seed: 1, size: [12, 16], count: 7 })
-const options = { batch: 3, key: key(11), augment: compose(jitter(), mirror) }
+const options = { batch: 3, key: key(11), augment: pipeline([photometric(), randomFlip()]) }
 
 const collect = async (source: AsyncIterable<Batch>): Promise<Batch[]> => {
   const out: Batch[] = []
@@ -77,6 +80,18 @@ test('evaluation sees every sample once, in order; the last batch is filled with
   assert.ok(last.image.data.slice(576).every(x => x === 0))
 })
 
+test('evaluation may pad to what a network needs', async () => {
+  const [{ image, label }] = await collect(evaluation(scenes, { batch: 7, augment: pad({ multiple: 20 }) }))
+  assert.deepEqual(
+    [image.shape, label.shape],
+    [
+      [7, 3, 20, 20],
+      [7, 20, 20],
+    ],
+  )
+  assert.equal(label.data[12 * 20], 255)
+})
+
 test('stepsOf covers the epochs', () => {
   assert.equal(stepsOf(scenes, 3, 1), 3)
   assert.equal(stepsOf(scenes, 7, 4), 4)
@@ -84,7 +99,7 @@ test('stepsOf covers the epochs', () => {
 
 test('samples that differ in size are an error that names both and the mend', async () => {
   const small = syntheticScenes({ seed: 1, size: [8, 8], count: 7 })
-  const mixed: Dataset = { ...scenes, get: i => (i % 2 ? small : scenes).get(i) }
+  const mixed: Dataset = { ...scenes, get: (i: number) => (i % 2 ? small : scenes).get(i) }
   await assert.rejects(batchAt(mixed, { batch: 7, key: key(1) }, 0), (error: unknown) => {
     assert.ok(error instanceof DataError)
     assert.match(error.message, /scene-1-\d is 12 x 16|scene-1-\d is 8 x 8/)
@@ -96,7 +111,7 @@ test('samples that differ in size are an error that names both and the mend', as
 test('a failing sample fails its own step, not the one before, and not a loop that was left', async () => {
   const failing: Dataset = {
     ...scenes,
-    get: i => (i === 6 ? Promise.reject(new DataError('gone')) : scenes.get(i)),
+    get: (i: number) => (i === 6 ? Promise.reject(new DataError('gone')) : scenes.get(i)),
   }
   const at = Array.from({ length: 7 }, (_, i) => drawsAt(7, { batch: 1, key: key(8) }, i)[0].index).indexOf(6)
   const run = { batch: 1, key: key(8), steps: 7 }

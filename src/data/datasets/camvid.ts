@@ -3,8 +3,9 @@
  * @see Brostow, Fauqueur, Cipolla 2009, "Semantic object classes in video"; split, classes and colours of the
  *   SegNet tutorial (Badrinarayanan, Kendall, Cipolla 2017, arXiv:1511.00561)
  */
-import { listedFolder } from './folder.ts'
-import type { Colour, Dataset, Size } from './sample.ts'
+import { listedFolder } from '../folder.ts'
+import type { FileOptions } from '../pairs.ts'
+import { type Colour, type Dataset, ignored } from '../sample.ts'
 
 /** The 11 classes by number; value 11 of the label files is void. */
 const table = [
@@ -24,22 +25,21 @@ const table = [
 /**
  * One split of CamVid in the SegNet tutorial's layout: `train.txt`, `val.txt` and `test.txt` with a line
  * `image label` a frame, JPEG or PNG images, 8-bit PNG labels.
- * @param folder        holds the three lists; paths in them are relative to it
- * @param options.size  resize to [height, width]; as stored (360 x 480) by default
+ * @param folder  holds the three lists; paths in them are relative to it
  * @throws as `listedFolder`
  * @example const train = await camvid('data/camvid', 'train', { size: [180, 240] })
  */
 export const camvid = (
   folder: string,
   split: 'train' | 'val' | 'test',
-  options: { readonly size?: Size } = {},
+  options: FileOptions = {},
 ): Promise<Dataset> =>
   listedFolder({
+    ...options,
     name: `camvid ${split}`,
     folder,
     list: `${split}.txt`,
     classes: table.map(([name]) => name),
     palette: table.map(([, colour]) => colour),
-    voids: [11],
-    ...options,
+    classOf: [...table.keys(), ignored],
   })

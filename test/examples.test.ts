@@ -3,10 +3,12 @@ import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { main as classifier } from '../examples/classifier.ts'
 import { main as customGradient } from '../examples/custom-gradient.ts'
+import { main as fineTune } from '../examples/fine-tune.ts'
 import { main as gradient } from '../examples/gradient.ts'
 import { main as hessianVector } from '../examples/hessian-vector.ts'
 import { main as logisticRegression } from '../examples/logistic-regression.ts'
 import { main } from '../examples/nfd.ts'
+import { main as unet } from '../examples/unet.ts'
 
 const read = (path: string) => readFileSync(new URL(path, import.meta.url), 'utf8')
 
@@ -55,4 +57,18 @@ test('custom-gradient: the rule is right, and finite at 0', () => {
 
 test('classifier: three of four unseen images are right after 30 steps', async () => {
   assert.ok((await classifier(30)) >= 0.75)
+})
+
+test('fine-tune: all but the classifier is loaded, and the loss falls', async () => {
+  const { loaded, fresh, losses } = await fineTune(6)
+  assert.ok(loaded > 100)
+  assert.deepEqual(fresh, ['classifier.4.weight', 'classifier.4.bias'])
+  assert.ok(losses[5] < losses[0])
+})
+
+test('unet: the loss falls by a third in 40 steps', async () => {
+  const { losses, miou } = await unet(40)
+  const mean = (xs: readonly number[]) => xs.reduce((a, x) => a + x, 0) / xs.length
+  assert.ok(mean(losses.slice(-5)) < (2 / 3) * losses[0], losses.join(' '))
+  assert.ok(miou > 0 && miou < 1)
 })

@@ -4,10 +4,10 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { teacher, train } from '../../examples/own-pipeline.ts'
 import { writeSafetensors } from '../../src/data/safetensors.ts'
 import { flattenTree } from '../../src/data/tree-io.ts'
 import { key } from '../../src/dsl/threefry.ts'
-import { teacher, train } from './pipeline.ts'
 
 test('a pipeline of own networks, a teacher from a file, two taps, NFD and KD learns', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'cotangent-pipeline-'))
@@ -25,7 +25,7 @@ test('a pipeline of own networks, a teacher from a file, two taps, NFD and KD le
 })
 
 test('it is written in 60 lines beside its imports, with no class, no cast and no path in a string', () => {
-  const text = readFileSync(new URL('./pipeline.ts', import.meta.url), 'utf8')
+  const text = readFileSync(new URL('../../examples/own-pipeline.ts', import.meta.url), 'utf8')
   const lines = text.split('\n').filter(line => line.trim() !== '' && !line.startsWith('import '))
   assert.ok(lines.length <= 60, String(lines.length))
   const code = lines.slice(1).join('\n')

@@ -24,6 +24,7 @@ type Typed = Given & {
   readonly out: string
   readonly name?: string
   readonly resume?: true
+  readonly doctor: boolean
   readonly profile?: string | true
   readonly stack?: true
 }
@@ -117,11 +118,12 @@ export function distillCommand(): Command {
       '--profile [file]',
       'time each kernel: prints a table at the end, and writes a trace for chrome://tracing into the run folder, or into the file',
     )
+    .option('--no-doctor', 'do not examine the distilled student before it is trained')
     .option('--stack', 'print stack traces of errors')
     .addHelpText('after', examples)
     .allowExcessArguments(false)
   return command.action(async (typed: Typed) => {
-    const { out, name, resume = false, profile, stack: _, ...given } = typed
+    const { out, name, resume = false, doctor, profile, stack: _, ...given } = typed
     const folderName = name ?? (resume ? latestRun(out) : freeName(out, defaultName(given)))
     const folder = join(out, folderName)
     const stored = readSettings(folder)
@@ -133,6 +135,7 @@ export function distillCommand(): Command {
       folder,
       resumeCommand: `cotangent distill --resume --out ${out} --name ${folderName}`,
       ...(profile === undefined ? {} : { trace: profile === true ? join(folder, 'trace.json') : profile }),
+      doctor,
       print: text => void process.stdout.write(`${text}\n`),
     })
   })

@@ -4,13 +4,14 @@
  * on held-out images, as a table and a report.
  */
 import type { Backend, Resident } from '../backend/backend.ts'
-import { dispose, unwrap } from '../backend/compile.ts'
+import { dispose, read, unwrap } from '../backend/compile.ts'
 import { batches, stepsOf } from '../data/loader.ts'
 import { foldIn, type Key, key } from '../dsl/threefry.ts'
 import { poly } from '../nn/schedule.ts'
 import { openBackend } from '../node.ts'
 import { type Data, openData } from './dataset.ts'
 import { galleryImages, type Result, reportOf, scoreTable, usage } from './distill-summary.ts'
+import { examine } from './doctor-pipeline.ts'
 import { compilePredict, evaluateModel } from './evaluate-model.ts'
 import { type Interrupt, watchSignals } from './interrupt.ts'
 import { methodOf, type Network, networkOf, optimiserOf } from './models.ts'
@@ -30,6 +31,8 @@ export interface Place {
   readonly resumeCommand: string
   /** Kernels are timed; their table is printed and their trace written to this file. */
   readonly trace?: string
+  /** Whether the distilled student is examined before it is trained: true. */
+  readonly doctor?: boolean
   readonly print: (text: string) => void
 }
 
@@ -139,6 +142,12 @@ async function distillIn(
     role: 'plain',
     lesson: { net: student, optimiser },
   })
+  if (place.doctor !== false && !run.load('student-nfd')) {
+    const { initKey, dataKey } = alike
+    const pipeline = { name: 'student-nfd', student, teacher, distillation: method, data, initKey, dataKey }
+    const about = { ...pipeline, taught: await read(taught), batch: settings.batch, steps: studentSteps }
+    await examine(about, backend, text => void process.stderr.write(`warning: ${text}\n`))
+  }
   const [third] = await trainOne(job, {
     ...alike,
     phase: 'student-nfd',

@@ -18,6 +18,8 @@ export interface Evaluation {
   readonly matrix: ConfusionMatrix
   /** The class maps, [height, width], of the first samples. */
   readonly predictions: readonly Uint8Array[]
+  /** What else is measured, for the log. */
+  readonly extra?: Readonly<Record<string, number>>
 }
 
 /** Class maps i32[n, h, w] of images [n, 3, h, w], under a state on the device. */

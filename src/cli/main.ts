@@ -4,15 +4,30 @@
  */
 import { Command, CommanderError } from 'commander'
 import { UsageError } from '../dsl/errors.ts'
+import { compareCommand } from './compare/command.ts'
 import { distillCommand } from './distill-command.ts'
 import { version } from './distill-summary.ts'
+import { doctorCommand } from './doctor-command.ts'
 import { describeFailure, exitCodeOf } from './errors.ts'
+import { evalCommand } from './eval-command.ts'
 import { gaugeCommand } from './gauge-command.ts'
 import { modelsCommand } from './models-command.ts'
+import { predictCommand } from './predict-command.ts'
+import { trainCommand } from './train-command.ts'
 import { weightsCommand } from './weights-command.ts'
 
 /** The commands, each a line. */
-const commands = [distillCommand, gaugeCommand, modelsCommand, weightsCommand]
+const commands = [
+  distillCommand,
+  compareCommand,
+  doctorCommand,
+  trainCommand,
+  evalCommand,
+  predictCommand,
+  gaugeCommand,
+  modelsCommand,
+  weightsCommand,
+]
 
 /**
  * Runs a command.

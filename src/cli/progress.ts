@@ -8,6 +8,8 @@ import { SingleBar } from 'cli-progress'
 export interface ProgressValues {
   readonly loss?: number
   readonly imagesPerSecond?: number
+  /** Of device memory. */
+  readonly bytes?: number
 }
 
 /** A running display. Call `stop` also when the phase fails: a live bar keeps the process awake. */
@@ -89,10 +91,11 @@ function plainLines(total: number, label: string, stream: NodeJS.WritableStream)
   }
 }
 
-const describe = ({ loss, imagesPerSecond }: ProgressValues, left: number | undefined): string =>
+const describe = ({ loss, imagesPerSecond, bytes }: ProgressValues, left: number | undefined): string =>
   [
     ...(loss === undefined ? [] : [`loss ${loss.toPrecision(4)}`]),
     ...(imagesPerSecond === undefined ? [] : [`${imagesPerSecond.toPrecision(3)} images/s`]),
+    ...(bytes === undefined ? [] : [`${(bytes / 2 ** 20).toFixed(0)} MiB`]),
     ...(left === undefined ? [] : [`${duration(left)} left`]),
   ]
     .map(text => `  ${text}`)

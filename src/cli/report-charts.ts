@@ -10,41 +10,72 @@ import { type Html, html, raw } from './html.ts'
 /** [step, value]; null for a value that was not finite. */
 export type Point = readonly [step: number, value: number | null]
 
+/** A curve, in the colour of model 0 .. 5. */
+export interface Curve {
+  readonly name: string
+  readonly model: number
+  readonly points: readonly Point[]
+}
+
+/** A chart, as wide as its place allows. */
+export interface Chart {
+  /** What is drawn, in bold, and how. */
+  readonly title: string
+  readonly about: string
+  readonly curves: readonly Curve[]
+  /** Digits behind the point. */
+  readonly digits: number
+  /** A curve that falls by more than a decade gets a logarithmic axis. */
+  readonly mayBeLog?: boolean
+}
+
 interface Curves {
   readonly name: string
   readonly loss: readonly Point[]
   readonly miou: readonly Point[]
 }
 
+/** Loss and mIoU of several models. */
+export const chartsOf = (models: readonly Curves[]): readonly Chart[] => [
+  {
+    title: 'Loss',
+    about: 'on the training set, by step',
+    curves: models.map(({ name, loss }, model) => ({ name, model, points: loss })),
+    digits: 3,
+    mayBeLog: true,
+  },
+  {
+    title: 'mIoU',
+    about: 'on the validation set in per cent, by step',
+    curves: models.map(({ name, miou }, model) => ({ name, model, points: inPerCent(miou) })),
+    digits: 1,
+  },
+]
+
+/** Points in 0..1 as per cent. */
+export const inPerCent = (points: readonly Point[]): readonly Point[] =>
+  points.map(([step, x]) => [step, x === null ? null : 100 * x])
+
 /** The section of the charts; without the script it shows only their titles. */
-export function plots(models: readonly Curves[]): Html {
+export function plots(charts: readonly Chart[]): Html {
+  const faint = charts.some(chart => chart.curves.some(c => c.points.length > noisy))
   return html`<section>
 <h2>Training</h2>
-${models.some(m => m.loss.length > noisy) ? html`<p class="note">Faint lines are the loss as logged, strong ones its running mean.</p>` : ''}
+${faint ? html`<p class="note">Faint lines are values as logged, strong ones their running mean.</p>` : ''}
 <div class="charts">
-<figure><figcaption><b>Loss</b> on the training set, by step</figcaption>
-<div class="plot" role="img" aria-label="Training loss by step. ${models.map(m => describe(m.name, m.loss, x => x.toPrecision(3)))}"></div></figure>
-<figure><figcaption><b>mIoU</b> on the validation set in per cent, by step</figcaption>
-<div class="plot" role="img" aria-label="Validation mIoU by step. ${models.map(m => describe(m.name, m.miou, x => `${(100 * x).toFixed(1)} %`))}"></div></figure>
-</div>
+${charts.map(
+  ({ title, about, curves, digits }) => html`<figure><figcaption><b>${title}</b> ${about}</figcaption>
+<div class="plot" role="img" aria-label="${title} ${about}. ${curves.map(c => describe(c, digits))}"></div></figure>
+`,
+)}</div>
 <noscript><p class="note">The curves need JavaScript.</p></noscript>
 </section>`
 }
 
 /** The data, uPlot and the drawing code, in the order in which they must stand at the end of the body. */
-export function chartScript(models: readonly Curves[]): Html {
-  const percentages = models.map(m => ({
-    name: m.name,
-    points: m.miou.map(([step, x]): Point => [step, x === null ? null : 100 * x]),
-  }))
-  const charts = [
-    chart(
-      models.map(m => ({ name: m.name, points: m.loss })),
-      true,
-    ),
-    chart(percentages, false),
-  ]
-  return html`<script type="application/json" id="curves">${raw(JSON.stringify(charts).replaceAll('<', '\\u003c'))}</script>
+export function chartScript(charts: readonly Chart[]): Html {
+  const data = JSON.stringify(charts.map(drawn)).replaceAll('<', '\\u003c')
+  return html`<script type="application/json" id="curves">${raw(data)}</script>
 <script>${raw(uPlot('uPlot.iife.min.js'))}</script>
 <script>${raw(drawing)}</script>`
 }
@@ -57,8 +88,8 @@ const noisy = 80
 const maxPoints = 600
 
 /** uPlot's own form: the steps of all series merged, and for each series a value or null at each of them. */
-function chart(curves: readonly { name: string; points: readonly Point[] }[], loss: boolean) {
-  const series = curves.flatMap(({ name, points }, model) => {
+function drawn({ curves, digits, mayBeLog = false }: Chart) {
+  const series = curves.flatMap(({ name, model, points }) => {
     const thinned = thin(points)
     if (points.length <= noisy) return [{ name, model, faint: false, points: thinned }]
     return [
@@ -78,9 +109,9 @@ function chart(curves: readonly { name: string; points: readonly Point[] }[], lo
         return steps.map(step => at.get(step) ?? null)
       }),
     ],
-    digits: loss ? 3 : 1,
+    digits,
     // A loss that falls by more than a decade shows its end only on a logarithmic axis.
-    log: loss && low > 0 && high > 10 * low,
+    log: mayBeLog && low > 0 && high > 10 * low,
   }
 }
 
@@ -108,10 +139,10 @@ function mean(points: readonly Point[]): number | null {
 const round = (y: number | null): number | null =>
   y === null || !Number.isFinite(y) ? null : Number(y.toPrecision(4))
 
-function describe(name: string, points: readonly Point[], show: (x: number) => string): string {
+function describe({ name, points }: Curve, digits: number): string {
   const [first, last] = [points[0]?.[1], points.at(-1)?.[1]]
   if (typeof first !== 'number' || typeof last !== 'number') return ''
-  return `${name}: from ${show(first)} to ${show(last)}. `
+  return `${name}: from ${first.toFixed(digits)} to ${last.toFixed(digits)}. `
 }
 
 /** A file of the library, its licence in front; the address in its own comment is dropped: a report names no network. */

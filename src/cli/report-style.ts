@@ -66,7 +66,7 @@ table.numbers { border-collapse: collapse; width: 100%; font-variant-numeric: ta
 .numbers .aside > * { color: var(--muted); }
 .numbers .up { color: var(--up); } .numbers .down { color: var(--down); }
 
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 2rem 2.5rem; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 19rem), 1fr)); gap: 2rem 2.5rem; }
 .charts figure { min-width: 0; }
 .charts figcaption { margin-bottom: .5rem; }
 .charts figcaption b { color: var(--ink); }
@@ -98,6 +98,15 @@ table.numbers { border-collapse: collapse; width: 100%; font-variant-numeric: ta
 .pairs div { display: flex; justify-content: space-between; gap: 1.25rem; padding: .35rem 0; border-bottom: 1px solid var(--line); }
 .pairs dt { color: var(--muted); }
 .pairs dd { text-align: right; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
+.numbers .bars { width: 38%; min-width: 4rem; padding-left: .6rem; }
+.numbers .bars i { display: block; height: .55rem; border-radius: 3px; background: var(--k2); min-width: 1px; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+.confusion { display: block; width: 100%; height: auto; font-variant-numeric: tabular-nums; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+.confusion text { fill: var(--ink); }
+.confusion g text { font-size: 12px; }
+.confusion .over { fill: var(--page); }
+.confusion .right { fill: var(--k2); } .confusion .wrong { fill: var(--k1); }
+.confusion .frame { fill: none; stroke: var(--line); }
+.kernels { margin: 0; font: .8rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 footer { margin-top: 3.5rem; padding-top: 1rem; border-top: 1px solid var(--line); }
 
 @media (max-width: 44rem) {
@@ -122,6 +131,8 @@ footer { margin-top: 3.5rem; padding-top: 1rem; border-top: 1px solid var(--line
   .u-legend .u-value, .u-legend tr:first-child { display: none !important; }
   .gallery { gap: 1rem; }
   .scroll { overflow: visible; }
+  .kernels { font-size: 5.5pt; white-space: pre; }
+  .confusion { min-width: 0 !important; break-inside: avoid; }
   .numbers th:first-child { position: relative; }
 }
 `

@@ -8,8 +8,8 @@ import { confusionMatrix, type Scores, scores, update } from '../data/metrics.ts
 import { type Colour, type Dataset, ignored, type Sample } from '../data/sample.ts'
 import { imageTile } from '../data/sheet.ts'
 import { type Html, html } from './html.ts'
-import { chartScript, type Point, plots } from './report-charts.ts'
-import { styleSheet } from './report-style.ts'
+import { chartsOf, type Point } from './report-charts.ts'
+import { flatten, large, page, pairs, percent, swatch } from './report-parts.ts'
 import type { Json } from './run-folder.ts'
 
 /** What a trained network shows in the report. */
@@ -60,48 +60,20 @@ export interface ReportData {
  * @example run.write('report.html', renderReport(data))
  */
 export function renderReport(data: ReportData): string {
-  return html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
-<link rel="icon" href="data:,">
-<title>${data.title}</title>
-<style>${styleSheet()}</style>
-</head>
-<body>
-<header>
-<p class="eyebrow">Cotangent · feature distillation report</p>
-<h1>${data.title}</h1>
-<p class="meta"><time datetime="${data.date.toISOString()}">${day(data.date)}</time><span>${data.dataset.name}</span><span>${data.device}</span></p>
-</header>
-<main>
-${verdict(data)}
-${summary(data)}
-${classTable(data)}
-${plots(data.models)}
-${gallery(data)}
-${setup(data)}
-</main>
-<footer>Written by Cotangent. Curves drawn by uPlot.</footer>
-${chartScript(data.models)}
-</body>
-</html>
-`.html
+  return page({
+    title: data.title,
+    kind: 'feature distillation report',
+    date: data.date,
+    facts: [data.dataset.name, data.device],
+    sections: [verdict(data), summary(data), classTable(data)],
+    charts: chartsOf(data.models),
+    rest: [gallery(data), setup(data)],
+  })
 }
 
-const day = (date: Date): string =>
-  `${date.toLocaleDateString('en-GB', { dateStyle: 'long', timeZone: 'UTC' })}, ${date.toISOString().slice(11, 16)} UTC`
-const percent = (x: number | null): string => (x === null || !Number.isFinite(x) ? '–' : (100 * x).toFixed(1))
 /** Of the values as printed, so that a reader who subtracts finds the same. */
 const difference = (was: number, is: number): number => (Math.round(1000 * is) - Math.round(1000 * was)) / 10
 const signed = (x: number): string => `${x < 0 ? '−' : x > 0 ? '+' : '±'}${Math.abs(x).toFixed(1)}`
-const large = (n: number): string => {
-  if (n >= 1e6) return `${(n / 1e6).toFixed(1)} M`
-  return n >= 1e4 ? `${(n / 1e3).toFixed(0)} k` : String(n)
-}
 const key = (model: number): Html => html`<i class="key k${model % 6}"></i>`
 
 /** The scores in large figures, and what they say in a sentence. */
@@ -183,9 +155,6 @@ function classTable({ models, dataset }: ReportData): Html {
 </section>`
 }
 
-const swatch = ([red, green, blue]: Colour): Html =>
-  html`<i class="swatch" style="background:rgb(${red},${green},${blue})"></i>`
-
 function gallery({ gallery: examples, models, dataset }: ReportData): Html {
   if (examples.length === 0) return html``
   const { classes, palette } = dataset
@@ -242,15 +211,6 @@ function setup({ config, device, versions, peakMemory }: ReportData): Html {
 <h3>Machine</h3>
 ${pairs(machine)}
 <h3>Configuration</h3>
-${pairs(flatten(config, ''))}
+${pairs(flatten(config))}
 </section>`
-}
-
-const pairs = (entries: readonly (readonly [string, string])[]): Html =>
-  html`<dl class="pairs">${entries.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`
-
-function flatten(value: Json, name: string): [string, string][] {
-  if (typeof value !== 'object' || value === null) return [[name, String(value)]]
-  if (Array.isArray(value) && value.every(x => typeof x !== 'object')) return [[name, value.join(', ')]]
-  return Object.entries(value).flatMap(([k, child]) => flatten(child, name === '' ? k : `${name}.${k}`))
 }

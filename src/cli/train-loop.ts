@@ -5,7 +5,7 @@
  * the step.
  */
 import { type Argument, type Backend, isResident, type Resident } from '../backend/backend.ts'
-import { compile, unwrap } from '../backend/compile.ts'
+import { type Arguments, compile, unwrap } from '../backend/compile.ts'
 import type { Batch } from '../data/loader.ts'
 import { array, type NDArray } from '../dsl/array.ts'
 import { concat, reshape } from '../dsl/build.ts'
@@ -33,6 +33,13 @@ export type StepInput = {
   readonly key: Tensor
   /** f32[], 1 in the last batch of a step, else 0: only with `Phase.accumulate` */
   readonly last: Tensor
+  /** What a teacher says of the images, by name: only where the batches have it. */
+  readonly taught?: Named<Tensor>
+}
+
+/** A batch, and what a teacher that was asked beforehand (or a cache of one) says of its images. */
+export interface TaughtBatch extends Batch {
+  readonly taught?: Named<Argument>
 }
 
 /** One training step, a pure function that is traced once. `logs.loss` is required; all logs are f32 scalars. */
@@ -58,7 +65,7 @@ export interface Phase {
   /** Batches a step, for each of which `step` is called: 1. */
   readonly accumulate?: number
   /** The batches of steps `start` .. steps - 1. */
-  readonly batches: (start: number) => AsyncIterable<Batch>
+  readonly batches: (start: number) => AsyncIterable<TaughtBatch>
   /** The key of batch i is foldIn(key, i). */
   readonly key: Key
   /** Scores the state on the validation set; undefined if it was interrupted. */
@@ -156,9 +163,9 @@ export async function train(phase: Phase, context: Context): Promise<Trained> {
   }
 }
 
-type StepArrays = { readonly [K in keyof StepInput]: NDArray }
+type StepArrays = Arguments<StepInput>
 
-function inputOf(phase: Phase, { image, label }: Batch, step: number, i: number): StepArrays {
+function inputOf(phase: Phase, { image, label, taught }: TaughtBatch, step: number, i: number): StepArrays {
   const { accumulate = 1 } = phase
   return {
     image,
@@ -166,6 +173,7 @@ function inputOf(phase: Phase, { image, label }: Batch, step: number, i: number)
     learningRate: array([], 'f32', [phase.learningRate(step)]),
     key: array([2], 'u32', foldIn(phase.key, step * accumulate + i)),
     last: array([], 'f32', [Number(i === accumulate - 1)]),
+    ...(taught ? { taught } : {}),
   }
 }
 
@@ -194,15 +202,23 @@ async function compileStep(phase: Phase, input: StepArrays, backend: Backend): P
       ),
     }
   }
-  const fixedTypes = Object.fromEntries(
-    Object.entries(phase.fixed).map(([name, a]): [string, TensorType] => [name, isResident(a) ? a.type : a]),
-  )
-  const exe = await unwrap(compile(traced, [phase.initial, input, fixedTypes], backend, { donate: [0] }))
+  const { taught, ...given } = input
+  const inputTypes = { ...typesOf(given), ...(taught ? { taught: typesOf(taught) } : {}) }
+  const types = [phase.initial, inputTypes, typesOf(phase.fixed)] as const
+  const exe = await unwrap(compile(traced, types, backend, { donate: [0] }))
   return {
     run: (state, given) => exe.resident([state, given, phase.fixed]),
     names: () => names,
   }
 }
+
+const typesOf = <T extends Readonly<Record<string, Argument>>>(
+  args: T,
+): { readonly [K in keyof T]: TensorType } =>
+  // the same keys, each with its type
+  Object.fromEntries(Object.entries(args).map(([name, a]) => [name, isResident(a) ? a.type : a])) as {
+    readonly [K in keyof T]: TensorType
+  }
 
 /** Reads losses one step late, so that the device is never idle, and stops at the first that is not finite. */
 function lossReader(phase: Phase, { run, rateOption = '--lr' }: Context) {

@@ -48,7 +48,7 @@ export function lessonOf({ net, optimiser, distillation }: Lesson, key: Key): Co
   const template = { params: all, state, optimiser: optimiser.init(all), distillation: made?.state ?? {} }
   const teacher = distillation && inference(distillation.teacher)
 
-  const step: Step = (named, { image, label, learningRate, key: stepKey }, fixed) => {
+  const step: Step = (named, { image, label, learningRate, key: stepKey, taught }, fixed) => {
     const before = tensorsLike(template, named)
     const lossOf = (p: typeof before.params): readonly [Tensor, Forward] => {
       const mode = { training: true, key: stepKey }
@@ -60,7 +60,7 @@ export function lessonOf({ net, optimiser, distillation }: Lesson, key: Key): Co
         p.aligners,
         before.distillation,
         out,
-        teacher(fixed, image),
+        taught ? outputOf(taught) : teacher(fixed, image),
         { label, key: stepKey, step: before.optimiser.step },
       )
       const total = add(ce, distilled.loss)
@@ -79,6 +79,11 @@ export function lessonOf({ net, optimiser, distillation }: Lesson, key: Key): Co
     predict: (named, image) => argmax(run(named, image).logits, { axis: 1 }),
   }
 }
+
+/** What a teacher said, from its outputs by name (`logits`, `taps.stage4`): those that the method reads. */
+const outputOf = (taught: Named<Tensor>): ReturnType<Network['apply']>['out'] =>
+  // these were a network's output once
+  ({ ...taught, taps: below('taps', taught) }) as unknown as ReturnType<Network['apply']>['out']
 
 /** What a forward pass gives beside the loss. */
 interface Forward {

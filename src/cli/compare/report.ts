@@ -1,0 +1,125 @@
+/**
+ * The report of a study. In: its summary and settings. Out: report.html, which needs no network, and table.md for pages.
+ */
+import { existsSync, readFileSync } from 'node:fs'
+import { type Html, html, raw } from '../html.ts'
+import { styleSheet } from '../report-style.ts'
+import type { Entry } from './ledger.ts'
+import { pictureOf } from './pictures.ts'
+import { plot } from './plot.ts'
+import type { Study } from './study.ts'
+import { classMeans, notesOf, rowsOf, type Summary } from './summary.ts'
+
+/** All that the report shows. */
+export interface StudyReport {
+  readonly study: Study
+  readonly summary: Summary
+  readonly teacher: Entry
+  readonly classes: readonly string[]
+  /** Of always answering the most frequent class: mIoU in 0..1. */
+  readonly majority: number
+  /** The study's folder, where the pictures are. */
+  readonly folder: string
+  readonly command: string
+}
+
+const percent = (x: number): string => (100 * x).toFixed(2)
+
+/** The teacher and the floor, in a sentence. */
+const frame = ({ teacher, majority }: StudyReport): string =>
+  `The teacher scores ${percent(teacher.miou)}; always answering the most frequent class, ${percent(majority)}.`
+
+/**
+ * The table as Markdown, with the sentences that belong to it.
+ * @example writeAtomic('table.md', [markdown(report)])
+ */
+export function markdown(report: StudyReport): string {
+  const { header, rows } = rowsOf(report.summary)
+  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
+  return [
+    line(header),
+    line(header.map((_, i) => (i === 0 || i === header.length - 1 ? '---' : '---:'))),
+    ...rows.map(line),
+    '',
+    frame(report),
+    ...notesOf(report.summary),
+    '',
+    perClass(report),
+    '',
+  ].join('\n')
+}
+
+/** The IoU of each class, means over seeds, as Markdown. */
+function perClass({ summary, teacher, classes }: StudyReport): string {
+  const columns = [
+    ['teacher', teacher.iou.map(x => (x === null ? null : 100 * x))] as const,
+    ...summary.methods.map(m => [m.label, classMeans(m, classes.length)] as const),
+  ]
+  const cell = (x: number | null | undefined): string => (typeof x === 'number' ? x.toFixed(1) : '–')
+  return [
+    `| IoU in % | ${columns.map(([name]) => name).join(' | ')} |`,
+    `| --- | ${columns.map(() => '---:').join(' | ')} |`,
+    ...classes.map((name, c) => `| ${name} | ${columns.map(([, xs]) => cell(xs[c])).join(' | ')} |`),
+  ].join('\n')
+}
+
+const cells = (row: readonly string[]): Html =>
+  html`<tr>${row.map((c, i) => (i === 0 ? html`<th scope="row">${c}</th>` : html`<td>${c}</td>`))}</tr>`
+const grid = (header: readonly string[], rows: readonly (readonly string[])[]): Html =>
+  html`<div class="scroll" tabindex="0"><table class="numbers">
+<thead><tr>${header.map(h => html`<th scope="col">${h}</th>`)}</tr></thead>
+<tbody>${rows.map(cells)}</tbody></table></div>`
+
+/**
+ * The report as an HTML document.
+ * @example writeAtomic('report.html', [renderStudy(report)])
+ */
+export function renderStudy(report: StudyReport): string {
+  const { study, summary, teacher, classes, folder, command } = report
+  const { header, rows } = rowsOf(summary)
+  const names = ['teacher', ...summary.methods.map(m => m.label)]
+  const byClass = classes.map((name, c) => [
+    name,
+    ...[teacher.iou[c], ...summary.methods.map(m => scaled(classMeans(m, classes.length)[c]))].map(x =>
+      typeof x === 'number' ? (100 * x).toFixed(1) : '–',
+    ),
+  ])
+  return html`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>Methods compared on ${study.dataset}</title>
+<style>${styleSheet()}</style>
+</head>
+<body>
+<header><p class="eyebrow">Cotangent</p><h1>Methods compared on ${study.dataset}</h1>
+<p class="lede">${frame(report)} ${summary.methods.filter(m => m.difference !== null).map(m => `${m.label}: ${m.verdict}. `)}</p></header>
+<section><h2>Scores</h2>${grid(header, rows)}${notesOf(summary).map(n => html`<p class="note">${n}</p>`)}</section>
+<section><h2>Every run</h2>${raw(plot(summary))}</section>
+<section><h2>Classes</h2><p class="note">IoU in %, means over seeds.</p>${grid(['class', ...names], byClass)}</section>
+${gallery(folder, names)}
+<section><h2>Setup</h2><p class="note">${command}</p><dl class="pairs">${Object.entries(study).map(
+    ([name, value]) => html`<div><dt>${name}</dt><dd>${JSON.stringify(value)}</dd></div>`,
+  )}${summary.methods.map(m => html`<div><dt>${m.label}</dt><dd>${m.full}</dd></div>`)}</dl></section>
+</body>
+</html>
+`.html
+}
+const scaled = (x: number | null | undefined): number | null => (typeof x === 'number' ? x / 100 : null)
+
+/** Predictions of the runs with seed 0, beside images and labels. */
+function gallery(folder: string, names: readonly string[]): Html | string {
+  const columns = ['images', ...names].flatMap(name => {
+    const path = pictureOf(folder, name)
+    return existsSync(path) ? [{ name, data: readFileSync(path).toString('base64') }] : []
+  })
+  if (columns.length === 0) return ''
+  const captions: Readonly<Record<string, string>> = { images: 'image and label' }
+  return html`<section><h2>Predictions of seed 0</h2><div class="scroll" tabindex="0"><div style="display:flex;gap:8px">${columns.map(
+    ({ name, data }) =>
+      html`<figure><img alt="${name}" src="data:image/png;base64,${data}"><figcaption>${captions[name] ?? name}</figcaption></figure>`,
+  )}</div></div></section>`
+}

@@ -1,0 +1,78 @@
+/** What reports share. In: plain data. Out: the frame of an HTML document that needs no network, and parts of it. */
+import type { Colour } from '../data/sample.ts'
+import { type Html, html } from './html.ts'
+import { type Chart, chartScript, plots } from './report-charts.ts'
+import { styleSheet } from './report-style.ts'
+import type { Json } from './run-folder.ts'
+
+/** A document. */
+export interface Page {
+  readonly title: string
+  /** Such as `training report`. */
+  readonly kind: string
+  readonly date: Date
+  /** Short facts below the title: the data, the device. */
+  readonly facts: readonly string[]
+  readonly sections: readonly Html[]
+  readonly charts: readonly Chart[]
+  /** The sections below the charts. */
+  readonly rest: readonly Html[]
+}
+
+/** The whole document as text; it loads nothing. */
+export const page = ({ title, kind, date, facts, sections, charts, rest }: Page): string =>
+  html`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+<link rel="icon" href="data:,">
+<title>${title}</title>
+<style>${styleSheet()}</style>
+</head>
+<body>
+<header>
+<p class="eyebrow">Cotangent · ${kind}</p>
+<h1>${title}</h1>
+<p class="meta"><time datetime="${date.toISOString()}">${day(date)}</time>${facts.map(fact => html`<span>${fact}</span>`)}</p>
+</header>
+<main>
+${sections}
+${plots(charts)}
+${rest}
+</main>
+<footer>Written by Cotangent. Curves drawn by uPlot.</footer>
+${chartScript(charts)}
+</body>
+</html>
+`.html
+
+const day = (date: Date): string =>
+  `${date.toLocaleDateString('en-GB', { dateStyle: 'long', timeZone: 'UTC' })}, ${date.toISOString().slice(11, 16)} UTC`
+
+/** A part of 1 as per cent with a digit; a dash for what does not exist. */
+export const percent = (x: number | null): string =>
+  x === null || !Number.isFinite(x) ? '–' : (100 * x).toFixed(1)
+
+/** A count in the unit that suits: `12.3 M`. */
+export const large = (n: number): string => {
+  if (n >= 1e6) return `${(n / 1e6).toFixed(1)} M`
+  return n >= 1e4 ? `${(n / 1e3).toFixed(0)} k` : String(n)
+}
+
+/** A square of a colour. */
+export const swatch = ([red, green, blue]: Colour): Html =>
+  html`<i class="swatch" style="background:rgb(${red},${green},${blue})"></i>`
+
+/** Names and values. */
+export const pairs = (entries: readonly (readonly [string, string])[]): Html =>
+  html`<dl class="pairs">${entries.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`
+
+/** The leaves of a configuration by their dotted path. */
+export function flatten(value: Json, name = ''): [string, string][] {
+  if (typeof value !== 'object' || value === null) return [[name, String(value)]]
+  if (Array.isArray(value) && value.every(x => typeof x !== 'object')) return [[name, value.join(', ')]]
+  return Object.entries(value).flatMap(([k, child]) => flatten(child, name === '' ? k : `${name}.${k}`))
+}

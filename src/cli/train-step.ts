@@ -35,7 +35,7 @@ export interface Compilable {
 /**
  * The state at step 0, the step and the prediction of a lesson. The step minimises
  *   crossEntropy(logits, label) + method.loss(student, teacher),
- * the teacher in evaluation mode and constant. Parameters are `params.net` and `params.aligners`: one optimiser
+ * the teacher in evaluation mode and constant (batches that bring what it says of them, `taught`, need none). Parameters are `params.net` and `params.aligners`: one optimiser
  * has both. The network's initial values depend on `key` alone, not on whether there is a teacher.
  * @throws UsageError if the networks do not fit the method
  * @example lessonOf({ net, optimiser }, key(0)).initial

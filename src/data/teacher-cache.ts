@@ -24,6 +24,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import type { NDArray } from '../dsl/array.ts'
+import { makeData } from '../dsl/dtype.ts'
 import { DataError, UsageError } from '../dsl/errors.ts'
 import { showType, size as sizeOf } from '../dsl/shape.ts'
 import { isSystemError, onDisk, temporarySuffix } from './atomic.ts'
@@ -184,10 +185,9 @@ function row(a: NDArray, i: number): NDArray {
 function stacked(rows: readonly NamedArrays[]): NamedArrays {
   return Object.fromEntries(
     Object.keys(rows[0]).map(name => {
-      const { shape, dtype, data } = rows[0][name]
+      const { shape, dtype } = rows[0][name]
       const n = sizeOf(shape)
-      // of the rows' own type
-      const all = new (data.constructor as new (length: number) => typeof data)(n * rows.length)
+      const all = makeData(dtype, n * rows.length)
       rows.forEach((r, i) => {
         all.set(r[name].data, i * n)
       })

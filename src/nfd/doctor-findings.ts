@@ -3,6 +3,7 @@
  */
 import type { NDArray } from '../dsl/array.ts'
 import { isFloat } from '../dsl/dtype.ts'
+import { size } from '../dsl/shape.ts'
 
 /** What the doctor found: an error makes a run worthless, a warning may be meant. */
 export interface Finding {
@@ -133,33 +134,39 @@ function firstRowsDiffer(a: NDArray, b: NDArray): boolean {
 /** A layer: a parameter's path without its last name. */
 const layerOf = (path: string): string => path.slice(0, Math.max(path.lastIndexOf('.'), 0)) || path
 
-/** Student and aligners without a gradient: the names of parameters whose gradient is 0 everywhere. */
-export function withoutGradient(
-  names: { readonly net: readonly string[]; readonly aligners: readonly string[] },
-  dead: { readonly net: ReadonlySet<string>; readonly aligners: ReadonlySet<string> },
-): readonly Finding[] {
-  const adapters = names.aligners.filter(name => dead.aligners.has(name))
-  const ofAligners = adapters.map(name =>
-    error(
-      `the adapter '${name}' gets no gradient of any term: its output is not compared, or is under stopGradient; compare align.apply's result`,
-    ),
-  )
-  if (names.net.length > 0 && names.net.every(name => dead.net.has(name)))
+/**
+ * Student and aligners without a gradient.
+ * @param dead  the names, `net.*` and `aligners.*`, of parameters whose gradient is 0 everywhere
+ */
+export function withoutGradient(names: readonly string[], dead: ReadonlySet<string>): readonly Finding[] {
+  const inside = (prefix: string): readonly string[] =>
+    names.filter(name => name.startsWith(prefix)).map(name => name.slice(prefix.length))
+  const adapters = inside('aligners.')
+    .filter(name => dead.has(`aligners.${name}`))
+    .map(name =>
+      error(
+        `the adapter '${name}' gets no gradient of any term: its output is not compared, or is under stopGradient; compare align.apply's result`,
+      ),
+    )
+  const net = inside('net.')
+  const isDead = (name: string): boolean => dead.has(`net.${name}`)
+  if (net.length > 0 && net.every(isDead))
     return [
-      ...ofAligners,
+      ...adapters,
       error(
         'the student gets no gradient at all, of the labels or of a term: its outputs are under stopGradient, or its output layer is 0, or every pixel is ignored (label 255)',
       ),
     ]
-  const layers = [...new Set(names.net.map(layerOf))].filter(layer =>
-    names.net.filter(name => layerOf(name) === layer).every(name => dead.net.has(name)),
+  const layers = [...new Set(net.map(layerOf))].filter(layer =>
+    net.filter(name => layerOf(name) === layer).every(isDead),
   )
+  const [are, get] = layers.length === 1 ? ['layer', 'gets'] : ['layers', 'get']
   return layers.length === 0
-    ? ofAligners
+    ? adapters
     : [
-        ...ofAligners,
+        ...adapters,
         error(
-          `the student's ${layers.length === 1 ? 'layer' : 'layers'} ${some(layers)} ${layers.length === 1 ? 'gets' : 'get'} no gradient: nothing that is compared or scored depends on it; look for a stopGradient, a dead rectifier or a part that apply leaves out`,
+          `the student's ${are} ${some(layers)} ${get} no gradient: nothing that is compared or scored depends on it; look for a stopGradient, a dead rectifier or a part that apply leaves out`,
         ),
       ]
 }
@@ -171,29 +178,33 @@ export interface WeightsSeen {
   readonly fresh: readonly [Arrays, Arrays]
 }
 
+/** Larger arrays are kernels; drawing them afresh to compare would take longer than all the rest. */
+const compared = 4096
+
 /**
  * Weights that were not loaded. What every initialisation makes alike (gains of 1, offsets of 0, running statistics) moves in the first
  * steps of training: where all of it is as new, nothing was loaded.
  */
 export function notLoaded({ who, values, fresh: [a, b] }: WeightsSeen): readonly Finding[] {
   const names = Object.keys(values).filter(name => name in a && name in b)
-  const alike = names.filter(name => equal(a[name], b[name]))
+  const small = names.filter(name => size(values[name].shape) <= compared)
+  const alike = small.filter(name => equal(a[name], b[name]))
   const asNew = alike.filter(name => equal(values[name], a[name]))
-  const drawn = names.filter(name => !alike.includes(name))
+  const drawn = small.filter(name => !alike.includes(name))
   const same = drawn.filter(name => equal(values[name], a[name]) || equal(values[name], b[name]))
-  const constant = drawn.filter(name => values[name].data.length > 1 && isConstant(values[name]))
+  const constant = names.filter(
+    name => !alike.includes(name) && values[name].data.length > 1 && isConstant(values[name]),
+  )
   const empty = constant.map(name =>
     error(
       `the ${who}'s '${name}' is ${Number(values[name].data[0])} everywhere, which no training makes of it: the file does not hold it, or it was not loaded`,
     ),
   )
-  if (names.length > 0 && asNew.length + same.length === names.length)
-    return [error(`the ${who}'s weights are those of a fresh initialisation: load them from its checkpoint`)]
   if (alike.length > 0 && asNew.length === alike.length)
     return [
       ...empty,
       error(
-        `every gain, offset and running statistic of the ${who} is as new (${some(asNew)}): its weights were not loaded, or not all of them; load params and state`,
+        `every gain, offset and running statistic of the ${who} is as new (${some(asNew)}): its weights are those of a fresh initialisation; load params and state from its checkpoint`,
       ),
     ]
   const layers = [...new Set([...asNew.filter(name => values[name].data.length > 1), ...same].map(layerOf))]

@@ -1,10 +1,10 @@
 /**
- * What the doctor measures, as two pure functions to be traced. In: a pipeline. Out: by name, the networks' outputs, each
- * term's loss, its gradient's norm and its product with the task's gradient, and the largest gradient of each parameter
- * (`look`); and how far each term moves the total at a step (`probe`), which needs the outputs alone and is cheap.
+ * What the doctor measures, as pure functions to be traced. In: a pipeline. Out: by name, the teacher's outputs (`ask`), the
+ * student's, each term's loss and its gradient (`look`), and how far each term moves the total at a step (`probe`), which
+ * needs the outputs alone and is cheap.
  */
 import { fence, pullback } from '../autodiff/transform.ts'
-import { add, map, mul, reduce, reshape, scalar, sum } from '../dsl/build.ts'
+import { add, eq, mul, reshape, scalar, select, sum } from '../dsl/build.ts'
 import { concat } from '../dsl/ops/shape.ts'
 import type { Shape } from '../dsl/shape.ts'
 import type { Tensor } from '../dsl/tensor.ts'
@@ -89,43 +89,27 @@ function watched<T>(tree: T, seen: Set<string>, path = ''): T {
   return Object.defineProperties({}, Object.fromEntries(entries)) as T
 }
 
-/** Gradients of several losses with respect to the leaves of one tree, in one trace. */
-function gradients(
-  tree: unknown,
-  f: (tree: unknown) => Measured,
-): { readonly losses: Measured; readonly of: (name: string) => readonly Tensor[]; readonly paths: string[] } {
+/** The leaves of a tree, fenced, so that several gradients are taken with respect to them. */
+function fenced(tree: unknown) {
   const found = leaves(tree, isTensor)
   const xs = found.map(l => fence(l.leaf))
-  const losses = f(fillTree(tree, isTensor, xs))
   const paths = found.map(l => l.path)
   const quoted = paths.map(p => `'${p}'`)
   return {
-    losses,
+    tree: fillTree(tree, isTensor, xs),
     paths,
-    of: name => pullback([losses[name]], xs, [scalar(1, losses[name].dtype)], quoted),
+    gradient: (loss: Tensor): readonly Tensor[] => pullback([loss], xs, [scalar(1, loss.dtype)], quoted),
   }
 }
 const dot = (a: readonly Tensor[], b: readonly Tensor[]): Tensor =>
   a.map((x, i) => sum(mul(x, b[i]))).reduce((x, y) => add(x, y), scalar(0, 'f32') as Tensor)
-/** The largest magnitude of each tensor, as a vector. */
-const largest = (xs: readonly Tensor[]): Tensor =>
-  concat(
-    xs.map(x => reshape(reduce('max', map('abs', x)), [1])),
-    { axis: 0 },
-  )
 const prefixed = (prefix: string, xs: readonly (readonly [string, Tensor])[]): Measured =>
   Object.fromEntries(xs.map(([name, x]) => [`${prefix}${name}`, x]))
 
-/**
- * One look at a batch:
- *   student.*, teacher.*          the outputs
- *   other.*                       the teacher's, for a batch of the same first image and other ones
- *   loss.<t>, norm.<t>, dot.<t>   of the task and each term, before weights; over the student's parameters
- *   leaf.net, leaf.aligners       the largest gradient that a parameter gets of the task or a term
- */
-export const look =
+/** The teacher's outputs for a batch. */
+export const ask =
   (p: Pipeline, noticed: Noticed) =>
-  (v: Values, b: Batch, otherImage: Tensor): Measured => {
+  (taught: Values['taught'], image: Tensor, key: Tensor): Measured => {
     const spied: AnyNetwork = {
       ...p.teacher,
       apply: (params, state, x, mode) => {
@@ -133,49 +117,44 @@ export const look =
         return p.teacher.apply(params, state, x, mode)
       },
     }
-    const teach = p.teach(spied)
-    const target = teach(v.taught.params, v.taught.state, b.image, b.key)
-    const other = teach(v.taught.params, v.taught.state, otherImage, b.key)
-    let out: Output | undefined
-    const params = { net: v.net, aligners: v.aligners }
-    const g = gradients(params, tree => {
-      // the tree has the form of `params`
-      const { net, aligners } = tree as typeof params
-      const applied = p.student.apply(net, v.running, b.image, { training: true, key: b.key })
-      out = applied.out
-      const seen = watched(target, noticed.read)
-      const d = p.distillation.loss(aligners, v.memory, out, seen, b)
-      const terms = termsOf(d.logs, d.loss)
-      noticed.terms = Object.keys(terms)
-      return { ...prefixed('term.', Object.entries(terms)), task: p.task(out.logits, b.label) }
-    })
-    const names = Object.keys(g.losses)
-    const all = new Map(names.map(name => [name, g.of(name)]))
-    const inNet = g.paths.map(path => path.startsWith('net.'))
-    const netPart = (xs: readonly Tensor[]) => xs.filter((_, i) => inNet[i])
-    const gradOf = (name: string): readonly Tensor[] => all.get(name) ?? []
-    const most = g.paths.map((_, i) =>
-      names.map(name => map('abs', gradOf(name)[i])).reduce((x, y) => map('max', x, y)),
-    )
-    const aligners = most.filter((_, i) => !inNet[i])
-    const task = netPart(gradOf('task'))
+    return Object.fromEntries(named(p.teach(spied)(taught.params, taught.state, image, key)))
+  }
+
+/**
+ * One look at a batch and at one loss: 0 is the task, i the term i - 1.
+ *   student.*   the outputs
+ *   loss.<t>    of the task and each term, before weights
+ *   grad.*      the gradient of the loss that was picked, by parameter: `grad.net.*`, `grad.aligners.*`
+ * @param teacher  its outputs
+ * @param pick     i32[]
+ */
+export const look =
+  (p: Pipeline, noticed: Noticed) =>
+  (v: Omit<Values, 'taught'>, teacher: Output, b: Batch, pick: Tensor): Measured => {
+    const { tree, paths, gradient } = fenced({ net: v.net, aligners: v.aligners })
+    // the tree has the form that was fenced
+    const { net, aligners } = tree as Pick<Values, 'net' | 'aligners'>
+    const { out } = p.student.apply(net, v.running, b.image, { training: true, key: b.key })
+    const d = p.distillation.loss(aligners, v.memory, out, watched(teacher, noticed.read), b)
+    const terms = termsOf(d.logs, d.loss)
+    noticed.terms = Object.keys(terms)
+    const losses = [p.task(out.logits, b.label), ...Object.values(terms)]
+    // one backward pass serves all of them; what is not picked is 0, whatever it holds
+    const picked = losses.map((loss, i) => select(eq(pick, i), loss, 0)).reduce((x, y) => add(x, y))
+    const grads = gradient(picked)
     return {
       ...prefixed('student.', named(out)),
-      ...prefixed('teacher.', named(target)),
-      ...prefixed('other.', named(other)),
-      ...prefixed('loss.', Object.entries(g.losses)),
+      ...prefixed('loss.', [
+        ['task', losses[0]],
+        ...Object.entries(prefixed('term.', Object.entries(terms))),
+      ]),
       ...prefixed(
-        'norm.',
-        names.map(n => [n, map('sqrt', dot(netPart(gradOf(n)), netPart(gradOf(n))))]),
+        'grad.',
+        paths.map((path, i) => [path, grads[i]]),
       ),
-      ...prefixed(
-        'dot.',
-        names.map(n => [n, dot(netPart(gradOf(n)), task)]),
-      ),
-      'leaf.net': largest(netPart(most)),
-      ...(aligners.length > 0 ? { 'leaf.aligners': largest(aligners) } : {}),
     }
   }
+
 /**
  * How much each term has to do with the total at a step, from the outputs alone: Gram matrix of the terms' gradients with respect to the
  * student's outputs and the aligners, and products with the total's.
@@ -188,22 +167,19 @@ export const probe =
     v: Pick<Values, 'aligners' | 'memory'>,
     b: Omit<Batch, 'image'>,
   ): Measured => {
-    const tree = { student: outputs.student, aligners: v.aligners }
-    const g = gradients(tree, t => {
-      const { student, aligners } = t as typeof tree // the same form
-      const d = p.distillation.loss(aligners, v.memory, student, outputs.teacher, b)
-      const terms = termsOf(d.logs, d.loss)
-      return { ...prefixed('term.', Object.entries(terms)), total: d.loss }
-    })
-    const terms = Object.keys(g.losses).filter(name => name !== 'total')
-    const [total, own] = [g.of('total'), terms.map(g.of)]
+    const { tree, gradient } = fenced({ student: outputs.student, aligners: v.aligners })
+    // the tree has the form that was fenced
+    const { student, aligners } = tree as { readonly student: Output; readonly aligners: unknown }
+    const d = p.distillation.loss(aligners, v.memory, student, outputs.teacher, b)
+    const own = Object.values(termsOf(d.logs, d.loss)).map(gradient)
+    const total = gradient(d.loss)
     const flat = (xs: readonly Tensor[]) =>
       concat(
         xs.map(x => reshape(x, [1])),
         { axis: 0 },
       )
     return {
-      gram: reshape(flat(own.flatMap(a => own.map(c => dot(a, c)))), [terms.length, terms.length]),
+      gram: reshape(flat(own.flatMap(a => own.map(c => dot(a, c)))), [own.length, own.length]),
       product: flat(own.map(a => dot(a, total))),
     }
   }

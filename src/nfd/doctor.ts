@@ -8,8 +8,6 @@ import { crossEntropy } from '../dsl/ops/loss.ts'
 import type { Shape } from '../dsl/shape.ts'
 import type { Tensor } from '../dsl/tensor.ts'
 import type { Key } from '../dsl/threefry.ts'
-import { isType } from '../dsl/trace.ts'
-import { fillTree, leaves } from '../dsl/tree.ts'
 import type { FeatureMap } from '../nn/feature.ts'
 import type { Module, Variables } from '../nn/module.ts'
 import type { SegmentationOutput } from '../nn/pspnet.ts'
@@ -22,27 +20,25 @@ import {
   notLoaded,
   silentTaps,
   teacherMode,
-  under,
   warning,
   withoutGradient,
 } from './doctor-findings.ts'
+import { ask, noticing, type Pipeline, type Values } from './doctor-look.ts'
 import {
-  type Batch,
-  look,
-  type Measured,
-  noticing,
-  type Pipeline,
-  probe,
-  type Values,
-} from './doctor-look.ts'
-import { leastSquares, probedSteps } from './doctor-shares.ts'
+  arraysOf,
+  looks,
+  numberAt,
+  onTrees,
+  otherRows,
+  outputOf,
+  type Run,
+  sharesOf,
+  shifted,
+  stepArray,
+} from './doctor-measure.ts'
 
 export type { Finding } from './doctor-findings.ts'
-
-/** Runs a function of tensors on arrays: `f => jit(f, backend)`. */
-export type Run = (
-  f: (...xs: readonly Tensor[]) => readonly Tensor[],
-) => (...xs: readonly NDArray[]) => Promise<readonly NDArray[]>
+export type { Run } from './doctor-measure.ts'
 
 /** A pipeline, with its values. */
 export interface Patient<STaps, TTaps, N, S, TN, TS, P, M> {
@@ -90,25 +86,6 @@ export interface Diagnosis {
   readonly findings: readonly Finding[]
 }
 
-const isArray = (x: unknown): x is NDArray => isType(x) && 'data' in x
-const arraysOf = (tree: unknown): Arrays =>
-  Object.fromEntries(leaves(tree, isArray).map(({ path, leaf }) => [path, leaf]))
-
-/** A function of a tree, run on trees of arrays; what it makes comes back by name. */
-function onTrees<T>(run: Run, f: (tree: T) => Measured, template: unknown) {
-  let names: readonly string[] = []
-  const call = run((...xs) => {
-    // the form of the template, whose arrays are traced
-    const out = f(fillTree(template, isArray, xs) as T)
-    names = Object.keys(out)
-    return Object.values(out)
-  })
-  return async (tree: unknown): Promise<Arrays> => {
-    const out = await call(...leaves(tree, isArray).map(l => l.leaf))
-    return Object.fromEntries(names.map((name, i) => [name, out[i]]))
-  }
-}
-
 /**
  * Examines a pipeline in a few steps.
  * @param run  f => jit(f, backend)
@@ -145,48 +122,41 @@ export async function diagnose<STaps, TTaps, N, S, TN, TS, P, M>(
   const own = patient.weights ?? patient.student.init(key)
   const made = patient.distillation.init(key)
   const weights = notLoadedIn(patient, own)
-  const values = { net: own.params, aligners: made.params, running: own.state, memory: made.state, taught }
   const context = { label: batch.label, key: array([2], 'u32', [...key]), step: stepArray(0) }
   const inputs = { ...arraysOf({ student: own, teacher: taught }), images: batch.image }
 
   const noticed = noticing()
-  const seen = { v: values, b: { ...context, image: batch.image }, other: otherRows(batch.image) }
-  const looking = onTrees(
+  const asking = onTrees(
     run,
-    (t: { readonly v: Values; readonly b: Batch; readonly other: Tensor }) =>
-      look(pipeline, noticed)(t.v, t.b, t.other),
-    seen,
+    (t: { readonly taught: Values['taught']; readonly image: Tensor; readonly key: Tensor }) =>
+      ask(pipeline, noticed)(t.taught, t.image, t.key),
+    { taught, image: batch.image, key: context.key },
   )
-  const first = await looking(seen)
-  const broken = notFinite(inputs, first)
-  const terms = noticed.terms
-  const task = { loss: numberAt(first, 'loss.task'), gradientNorm: numberAt(first, 'norm.task') }
+  const answer = await asking({ taught, image: batch.image, key: context.key })
+  const other = await asking({ taught, image: otherRows(batch.image), key: context.key })
+  const values = { net: own.params, aligners: made.params, running: own.state, memory: made.state }
+  const seen = { teacher: outputOf(Object.entries(answer)), b: { ...context, image: batch.image } }
+  const looking = looks(pipeline, noticed, run, values, seen)
+  const first = await looking(values)
+  const said = { ...first.outputs, ...renamed('teacher.', answer), ...renamed('other.', other) }
+  const broken = notFinite(inputs, said)
+  const { terms } = noticed
+  const task = { loss: numberAt(said, 'loss.task'), gradientNorm: first.norms[0] }
   if (broken.length > 0) return { task, terms: [], findings: [...broken, ...weights] }
 
-  const net = Object.keys(arraysOf(values.net))
-  const aligners = Object.keys(arraysOf(values.aligners))
-  const zero = (looked: Arrays) => ({
-    net: zeroAt(net, looked['leaf.net']),
-    aligners: zeroAt(aligners, looked['leaf.aligners']),
-  })
-  let dead = zero(first)
-  if (dead.net.size + dead.aligners.size > 0) {
+  const names = Object.keys(arraysOf({ net: values.net, aligners: values.aligners }))
+  let dead = first.dead
+  if (dead.size > 0) {
     // Special initial values (a gain of 0) hide what is behind them: once more, a little away from them.
-    const again = zero(
-      await looking({
-        ...seen,
-        v: { ...values, ...shifted({ net: values.net, aligners: values.aligners }) },
-      }),
-    )
-    dead = { net: both(dead.net, again.net), aligners: both(dead.aligners, again.aligners) }
+    const again = await looking({ ...values, ...shifted({ net: values.net, aligners: values.aligners }) })
+    dead = new Set([...dead].filter(name => again.dead.has(name)))
   }
-  const shares = await sharesOf(pipeline, run, first, noticed.read, { values, context, steps })
+  const shares = await sharesOf(pipeline, run, said, noticed.read, { values, context, steps })
   const reports = terms.map((name, i): TermReport => {
-    const norm = numberAt(first, `norm.term.${name}`)
-    const product = numberAt(first, `dot.term.${name}`)
+    const [norm, product] = [first.norms[i + 1], first.products[i + 1]]
     return {
       name,
-      loss: numberAt(first, `loss.term.${name}`),
+      loss: numberAt(said, `loss.term.${name}`),
       weight: shares[i],
       gradientNorm: norm * Math.abs(shares[i]),
       cosine: norm * task.gradientNorm === 0 ? 0 : product / (norm * task.gradientNorm),
@@ -194,13 +164,13 @@ export async function diagnose<STaps, TTaps, N, S, TN, TS, P, M>(
   })
   const found = [
     ...weights,
-    ...teacherMode(first, noticed.teacherTraining),
-    ...silentTaps(first, noticed.read),
+    ...teacherMode(said, noticed.teacherTraining),
+    ...silentTaps(said, noticed.read),
     ...(noticed.read.size === 0
       ? [error('the distillation reads nothing of the teacher: it trains the student as if there were none')]
       : []),
-    ...withoutGradient({ net, aligners }, dead),
-    ...reports.flatMap(r => idle(r, numberAt(first, `norm.term.${r.name}`), steps)),
+    ...withoutGradient(names, dead),
+    ...reports.flatMap((r, i) => idle(r, first.norms[i + 1], steps)),
   ]
   // Where something is broken, how hard it pulls says nothing.
   const errors = found.filter(f => f.level === 'error')
@@ -211,6 +181,9 @@ export async function diagnose<STaps, TTaps, N, S, TN, TS, P, M>(
     findings: [...errors, ...found.filter(f => f.level === 'warning'), ...pulls],
   }
 }
+
+const renamed = (prefix: string, all: Arrays): Arrays =>
+  Object.fromEntries(Object.entries(all).map(([name, a]) => [`${prefix}${name}`, a]))
 
 /** A term that does nothing. */
 function idle(r: TermReport, norm: number, steps: number): readonly Finding[] {
@@ -261,81 +234,3 @@ function notLoadedIn(
     })
   return [...seen('teacher', teacher, taught), ...(pretrained ? seen('student', student, own) : [])]
 }
-
-/** How much each term counts: least squares of the total's gradient over the terms', at the step where that is most. */
-async function sharesOf(
-  pipeline: Pipeline,
-  run: Run,
-  looked: Arrays,
-  read: ReadonlySet<string>,
-  at: {
-    readonly values: Pick<Values, 'aligners' | 'memory'>
-    readonly context: { readonly label: NDArray; readonly key: NDArray; readonly step: NDArray }
-    readonly steps: number
-  },
-): Promise<readonly number[]> {
-  const { aligners, memory } = at.values
-  const seen = {
-    outputs: {
-      student: outputOf(under('student.', looked)),
-      teacher: outputOf(under('teacher.', looked).filter(([name]) => read.has(name))),
-    },
-    v: { aligners, memory },
-    b: at.context,
-  }
-  type Seen = {
-    readonly outputs: Parameters<ReturnType<typeof probe>>[0]
-    readonly v: typeof seen.v
-    readonly b: Omit<Batch, 'image'>
-  }
-  const probing = onTrees(run, (t: Seen) => probe(pipeline)(t.outputs, t.v, t.b), seen)
-  let most: readonly number[] = []
-  for (const step of probedSteps(at.steps)) {
-    const { gram, product } = await probing({ ...seen, b: { ...at.context, step: stepArray(step) } })
-    const shares = leastSquares(gram, product)
-    most = shares.map((w, i) => (Math.abs(w) > Math.abs(most[i] ?? 0) ? w : (most[i] ?? 0)))
-    if (most.every(w => w !== 0)) break
-  }
-  return most
-}
-
-/** An output from its leaves by name. */
-function outputOf(entries: readonly (readonly [string, NDArray])[]): unknown {
-  const plain = entries.filter(([name]) => !name.startsWith('taps.'))
-  const taps = entries.filter(([name]) => name.startsWith('taps.'))
-  return {
-    ...Object.fromEntries(plain),
-    taps: Object.fromEntries(taps.map(([name, a]) => [name.slice(5), a])),
-  }
-}
-
-const stepArray = (step: number): NDArray => array([], 'i32', [step])
-const numberAt = (all: Arrays, name: string): number => Number(all[name]?.data[0] ?? Number.NaN)
-const zeroAt = (names: readonly string[], most: NDArray | undefined): ReadonlySet<string> =>
-  new Set(names.filter((_, i) => most !== undefined && Number(most.data[i]) === 0))
-const both = (a: ReadonlySet<string>, b: ReadonlySet<string>): ReadonlySet<string> =>
-  new Set([...a].filter(x => b.has(x)))
-
-/** The images with every one but the first replaced by its negative. */
-function otherRows(image: NDArray): NDArray {
-  const n = image.data.length / image.shape[0]
-  return array(
-    image.shape,
-    image.dtype,
-    Array.from(image.data, (x, i) => (i < n ? Number(x) : -Number(x))),
-  )
-}
-
-/** Every parameter a hundredth higher. */
-const shifted = <T>(tree: T): T =>
-  fillTree(
-    tree,
-    isArray,
-    leaves(tree, isArray).map(({ leaf }) =>
-      array(
-        leaf.shape,
-        leaf.dtype,
-        Array.from(leaf.data, x => Number(x) + 0.01),
-      ),
-    ),
-  ) as T // each array is replaced by one of its type

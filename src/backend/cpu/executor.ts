@@ -7,7 +7,7 @@ import { tryCatch } from 'fp-ts/lib/TaskEither.js'
 import { CotangentError, DeviceError } from '../../dsl/errors.ts'
 import type { Graph } from '../../dsl/graph.ts'
 import type { Backend, Program, Resident } from '../backend.ts'
-import { instructions, type Kernel, printKernel } from '../kernel.ts'
+import { instructions, printKernel } from '../kernel.ts'
 import { type BufferRef, type Dispatch, largest, type Plan, peakBytes } from '../plan.ts'
 import { type KernelTime, workOf } from '../work.ts'
 import { checkFits, makeHeap } from './heap.ts'
@@ -68,7 +68,8 @@ interface Step {
   /** The function's number in its module. */
   readonly number: number
   readonly slices: number
-  readonly perCall: number
+  /** Slices of one call, so that a run gives way often enough: guessed at first, then measured. */
+  perCall: number
   /** The parts that threads share; 1: not worth several threads. */
   readonly chunks: number
   readonly bindings: readonly BufferRef[]
@@ -95,13 +96,17 @@ const TURN = 20
 /** Chunks a thread: enough that a busy core costs little. A kernel that packs its operand does so once a chunk. */
 const CHUNKS = 4
 /** A guess of a kernel's time from which threads pay for the fork and join, in ms. */
-const WORTH_THREADS = 0.05
+const WORTH_THREADS = 0.02
+/** Milliseconds of such kernels after which threads are started: a first small result does not wait for them. */
+const WORTH_STARTING = 20
 
 /** A fresh executor with a memory of its own. */
 export function cpuExecutor(starter?: StartThreads, profile?: ProfileHook): CpuExecutor {
   const threads = starter?.threads ?? 1
   const heap = makeHeap(threads > 1)
   let pool: ThreadPool | null = null
+  /** What kernels that are worth threads took without them, in ms. */
+  let busy = 0
   const inPool = new Set<number>()
   let programs = 0
   const residents = new Residents(heap)
@@ -150,14 +155,15 @@ export function cpuExecutor(starter?: StartThreads, profile?: ProfileHook): CpuE
       // the module exports one function per distinct kernel under these names
       const run = exports[`k${numbers[i]}`] as KernelFunction
       const n = slices[numbers[i]]
-      const ms = guess(d.kernel)
+      const ms = guess(d)
       const wide = threads > 1 && n > 1 && ms > WORTH_THREADS
+      const chunks = wide ? threads * (packs[numbers[i]] ? 1 : CHUNKS) : 1
       return {
         run,
         number: numbers[i],
         slices: n,
-        perCall: slicesPerCall(ms / (wide ? threads : 1), n),
-        chunks: wide ? threads * (packs[numbers[i]] ? 1 : CHUNKS) : 1,
+        perCall: slicesPerCall(ms / n / (wide ? threads : 1), chunks),
+        chunks,
         bindings: d.bindings,
       }
     })
@@ -188,8 +194,9 @@ export function cpuExecutor(starter?: StartThreads, profile?: ProfileHook): CpuE
   }
 
   /** The threads, if they are up and know the program's kernels. */
-  const threadsFor = ({ id, module, steps }: Loaded): ThreadPool | null => {
-    if (starter === undefined || !steps.some(s => s.chunks > 1)) return null
+  const threadsFor = ({ id, module }: Loaded): ThreadPool | null => {
+    if (starter === undefined) return null
+    if (pool === null && busy < WORTH_STARTING) return null
     pool ??= starter.start(heap.memory)
     if (!inPool.has(id)) pool.load(id, module)
     inPool.add(id)
@@ -220,22 +227,24 @@ export function cpuExecutor(starter?: StartThreads, profile?: ProfileHook): CpuE
       let turn = performance.now()
       const begin = turn
       const times: KernelTime[] = []
-      const workers = threadsFor(loaded)
+      const starting = () => pool !== null && !pool.ready()
       for (const [i, s] of steps.entries()) {
         const start = profile ? performance.now() : 0
         let away = 0
         const addresses = s.bindings.map(address)
-        for (let from = 0; from < s.slices; from += s.perCall) {
-          if (performance.now() - turn > TURN) {
-            const left = performance.now()
+        let now = performance.now()
+        for (let from = 0; from < s.slices; ) {
+          if (now - turn > TURN || starting()) {
             await giveWay()
             turn = performance.now()
-            away += turn - left
+            away += turn - now
+            now = turn
           }
           const to = Math.min(s.slices, from + s.perCall)
           const at = arena.at + scratch
           const own = (a: number, b: number) => s.run(...addresses, at, a, b)
-          if (workers && s.chunks > 1)
+          const workers = s.chunks > 1 ? threadsFor(loaded) : null
+          if (workers)
             workers.run(
               {
                 program: loaded.id,
@@ -250,6 +259,11 @@ export function cpuExecutor(starter?: StartThreads, profile?: ProfileHook): CpuE
               own,
             )
           else own(from, to)
+          const before = now
+          now = performance.now()
+          if (s.chunks > 1 && pool === null) busy += now - before
+          s.perCall = slicesPerCall((now - before) / (to - from), s.chunks)
+          from = to
         }
         if (profile) {
           const { kernel, scope } = plan.steps[i]
@@ -296,13 +310,16 @@ async function compileKernels(dispatches: readonly Dispatch[], shared: boolean):
   }
 }
 
-/** A kernel's time in ms, by a guess of 1 ns an instruction. */
-const guess = (k: Kernel): number =>
-  (k.axes.reduce((n, a) => n * a.extent, 1) * Math.max(1, instructions(k).length)) / 1e6
+/** A kernel's time in ms, by a guess: 0.4 ns an instruction, a tenth of that in lanes and tiles. */
+const guess = ({ kernel: k, schedule }: Dispatch): number =>
+  (k.axes.reduce((n, a) => n * a.extent, 1) *
+    Math.max(1, instructions(k).length) *
+    (schedule.vector === null ? 0.4 : 0.04)) /
+  1e6
 
-/** Slices that take about half a turn, of a kernel that takes so many ms. */
-const slicesPerCall = (ms: number, slices: number): number =>
-  Math.max(1, ms < TURN / 2 ? slices : Math.floor((slices * TURN) / 2 / ms))
+/** Slices that take about half a turn, if one takes so many ms; at least one for each chunk. */
+const slicesPerCall = (ms: number, chunks: number): number =>
+  Math.max(chunks, Math.floor(TURN / 2 / Math.max(ms, 1e-6)))
 
 const giveWay = (): Promise<void> =>
   new Promise(resolve => {

@@ -15,6 +15,8 @@ import { DeviceError } from '../../dsl/errors.ts'
 /** Runs slices of kernels on several threads, this one among them. */
 export interface ThreadPool {
   readonly threads: number
+  /** Whether all threads have started. They need turns of this thread's event loop for it, many with a loader. */
+  ready(): boolean
   /** Makes a program's kernels known to every thread. */
   load(program: number, module: WebAssembly.Module): void
   unload(program: number): void
@@ -38,7 +40,8 @@ export interface Job {
 /** The control words, by position. */
 // biome-ignore format: a table
 const words = {
-  claim: 0, done: 1, failed: 2, chunks: 3, program: 4, kernel: 5, from: 6, to: 7, scratch: 8, scratchBytes: 9, count: 10, addresses: 11,
+  claim: 0, done: 1, failed: 2, chunks: 3, program: 4, kernel: 5, from: 6, to: 7, scratch: 8, scratchBytes: 9, count: 10, ready: 11,
+  addresses: 12,
   /** The claim that ends a thread. */
   STOP: -1,
 } as const
@@ -81,6 +84,7 @@ export function startThreads(threads: number, memory: WebAssembly.Memory): Threa
   }
   return {
     threads,
+    ready: () => Atomics.load(c, words.ready) >= threads - 1,
     load: (program, module) => post({ program, module }),
     unload: program => post({ program, module: null }),
     run(job, own) {

@@ -31,6 +31,7 @@ const job = () => ({
   ],
 })
 
+Atomics.add(c, words.ready, 1)
 for (;;) {
   const claim = Atomics.load(c, words.claim)
   if (claim === words.STOP) break

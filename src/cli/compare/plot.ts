@@ -88,7 +88,7 @@ ${d.points.map((x, k) => html`<circle class="run" cx="${right.at(x)}" cy="${y + 
 <style>${raw(style)}</style>
 <rect class="page" width="${width}" height="${bottom + 34}"/>
 ${axis(left, bottom, 'mIoU in %, every run', panels.scores)}
-${axis(right, bottom, 'difference to ce with the same seed, in points, and 95% interval', panels.differences)}
+${axis(right, bottom, 'difference to ce in points, 95% interval', panels.differences)}
 <line class="zero" x1="${right.at(0)}" x2="${right.at(0)}" y1="${top - 12}" y2="${bottom}"/>
 ${methods.map(row)}</svg>
 `.html

@@ -8,7 +8,7 @@ import type { Entry } from './ledger.ts'
 import { pictureOf } from './pictures.ts'
 import { plot } from './plot.ts'
 import type { Study } from './study.ts'
-import { classMeans, notesOf, rowsOf, type Summary } from './summary.ts'
+import { classMeans, conclusions, notesOf, rowsOf, type Summary } from './summary.ts'
 
 /** All that the report shows. */
 export interface StudyReport {
@@ -96,7 +96,7 @@ export function renderStudy(report: StudyReport): string {
 </head>
 <body>
 <header><p class="eyebrow">Cotangent</p><h1>Methods compared on ${study.dataset}</h1>
-<p class="lede">${frame(report)} ${summary.methods.filter(m => m.difference !== null).map(m => `${m.label}: ${m.verdict}. `)}</p></header>
+<p class="lede">${frame(report)}</p>${conclusions(summary).map(c => html`<p class="lede">${c[0].toUpperCase()}${c.slice(1)}</p>`)}</header>
 <section><h2>Scores</h2>${grid(header, rows)}${notesOf(summary).map(n => html`<p class="note">${n}</p>`)}</section>
 <section><h2>Every run</h2>${raw(plot(summary))}</section>
 <section><h2>Classes</h2><p class="note">IoU in %, means over seeds.</p>${grid(['class', ...names], byClass)}</section>

@@ -87,6 +87,20 @@ export function summarise(
   }
 }
 
+const inPart = (verdict: string): string => verdict.replace(/ by [\d.]+ points$/, '')
+
+/**
+ * The methods by what is said of them, in a sentence each.
+ * @example conclusions(summary) // ['better than labels alone: nfd, nfd+kd.', 'no evidence of a difference: kd.']
+ */
+export function conclusions({ methods }: Summary): readonly string[] {
+  const tested = methods.filter(m => m.full !== baseline.full)
+  return [...new Set(tested.map(m => inPart(m.verdict)))].map(verdict => {
+    const names = tested.filter(m => inPart(m.verdict) === verdict).map(m => m.label)
+    return `${verdict}: ${names.join(', ')}.`
+  })
+}
+
 function verdictOf(d: MethodSummary['difference']): string {
   if (d === null) return 'no pair is finished yet'
   if (d.n === 1 || d.adjusted === null) return 'one pair says nothing about another seed'

@@ -62,10 +62,11 @@ function nameOf(n: AnyNode): string | null {
 }
 
 /** Whether an expression may stand in parentheses at this place: it is read, and no part of a name or a chain. */
-function isReplaceable(key: string, parent: AnyNode, inChain: boolean): boolean {
+function isReplaceable(key: string, above: readonly AnyNode[], inChain: boolean): boolean {
+  const parent = above[above.length - 1]
   switch (parent.type) {
     case 'Property':
-      return key === 'value' && !parent.shorthand
+      return key === 'value' && !parent.shorthand && above[above.length - 2].type !== 'ObjectPattern'
     case 'MemberExpression':
       return key === 'property' ? parent.computed : !inChain
     case 'CallExpression':
@@ -135,7 +136,7 @@ export function mutantsOf(targets: readonly Target[], source: string, first: num
     const variants: Site['variants'] = []
     const texts = new Set([oneLine(text(n))])
     for (const op of operators)
-      for (const to of op.mutate(n, text, ancestors[ancestors.length - 1] ?? null)) {
+      for (const to of op.mutate(n, text, ancestors)) {
         if (texts.has(oneLine(to))) continue
         texts.add(oneLine(to))
         const id = first + found.length
@@ -154,10 +155,9 @@ export function mutantsOf(targets: readonly Target[], source: string, first: num
     inChain: boolean,
   ): void => {
     if (isOutside(n)) return
-    const parent = ancestors[ancestors.length - 1] ?? null
     const name = nameOf(n)
     const here = name === null ? path : path === '' ? name : `${path}.${name}`
-    if (parent && isExpression(n) && isReplaceable(key, parent, inChain)) add(n, ancestors, here)
+    if (isExpression(n) && isReplaceable(key, ancestors, inChain)) add(n, ancestors, here)
     if (n.type === 'WhileStatement' || n.type === 'ForStatement') loops.push([n.body.start, n.body.end])
     const below = [...ancestors, n]
     for (const [k, child] of children(n)) {

@@ -2,14 +2,18 @@
  * The fixed list of mutation operators. In: a node of a syntax tree (ESTree) and the node above it. Out: texts to put
  * in its place. Strings, and whatever only makes the text of an error, are not mutated (see `mutants.ts`).
  */
-import type { AnyNode, CallExpression, Literal } from 'acorn'
+import type { AnyNode, ArrowFunctionExpression, CallExpression, FunctionDeclaration, Literal } from 'acorn'
 
 /** One way to break a program. */
 export interface Operator {
   readonly name: string
   readonly why: string
-  /** Replacements for the node; none where the operator does not apply. */
-  readonly mutate: (node: AnyNode, text: (n: AnyNode) => string, parent: AnyNode | null) => readonly string[]
+  /** Replacements for the node; none where the operator does not apply. `above`: what it is in, the nearest last. */
+  readonly mutate: (
+    node: AnyNode,
+    text: (n: AnyNode) => string,
+    above: readonly AnyNode[],
+  ) => readonly string[]
 }
 
 /** `b.sum(x)` as ['b', 'sum'], with `b` the tensor builders, `s` the scalar language, `ix` the affine maps. */
@@ -66,6 +70,22 @@ const rounding: { readonly [name: string]: string } = {
   'Math.sqrt': 'Math.abs',
 }
 const predicates = ['filter', 'some', 'every', 'find']
+
+const parentOf = (above: readonly AnyNode[]): AnyNode | null => above[above.length - 1] ?? null
+const isFunction = (n: AnyNode): n is ArrowFunctionExpression | FunctionDeclaration =>
+  n.type === 'ArrowFunctionExpression' || n.type === 'FunctionDeclaration'
+/** The names that a parameter binds. */
+const namesOf = (p: AnyNode): string[] => {
+  if (p.type === 'Identifier') return [p.name]
+  if (p.type === 'ArrayPattern') return p.elements.flatMap(e => (e ? namesOf(e) : []))
+  if (p.type === 'ObjectPattern')
+    return p.properties.flatMap(q => (q.type === 'Property' ? namesOf(q.value) : namesOf(q.argument)))
+  return p.type === 'AssignmentPattern'
+    ? namesOf(p.left)
+    : p.type === 'RestElement'
+      ? namesOf(p.argument)
+      : []
+}
 
 /** Whether the node is asked for its truth: a test, an operand of && or ||, the body of a predicate. */
 function isCondition(n: AnyNode, parent: AnyNode | null): boolean {
@@ -143,7 +163,11 @@ export const operators: readonly Operator[] = [
         return x && x.type !== 'SpreadElement' && x.type !== 'ArrayExpression' ? [text(x)] : []
       }
       const m = method(n)
-      return m && ['filter', 'slice', 'sort', 'reverse', 'map'].includes(m[1]) ? [text(m[0])] : []
+      if (m) return ['filter', 'slice', 'sort', 'reverse', 'map'].includes(m[1]) ? [text(m[0])] : []
+      // a literal of the scalar language is no operation
+      return n.type === 'CallExpression' && n.callee.type === 'Identifier' && n.callee.name !== 'lit'
+        ? n.arguments.slice(0, 1).flatMap(x => (x.type === 'SpreadElement' ? [] : [text(x)]))
+        : []
     },
   },
   {
@@ -173,7 +197,7 @@ export const operators: readonly Operator[] = [
   {
     name: 'condition',
     why: 'a condition that always holds, or never',
-    mutate: (n, _, parent) => (isCondition(n, parent) ? ['true', 'false'] : []),
+    mutate: (n, _, above) => (isCondition(n, parentOf(above)) ? ['true', 'false'] : []),
   },
   {
     name: 'logic',
@@ -191,10 +215,22 @@ export const operators: readonly Operator[] = [
   {
     name: 'number',
     why: 'a wrong index, an error by one',
-    mutate: (n, _, parent) => {
+    mutate: (n, _, above) => {
+      const parent = parentOf(above)
       // `void 0` is how undefined is written
       if (!isNumber(n) || (parent?.type === 'UnaryExpression' && parent.operator === 'void')) return []
       return n.value > 0 ? [`${n.value + 1}`, `${n.value - 1}`] : [`${n.value + 1}`]
+    },
+  },
+  {
+    name: 'variable',
+    why: 'another parameter of the function',
+    mutate: (n, _, above) => {
+      // in a template it is a word of a text
+      if (n.type !== 'Identifier' || parentOf(above)?.type === 'TemplateLiteral') return []
+      const names = [...above].reverse().flatMap(f => (isFunction(f) ? [f.params.flatMap(namesOf)] : []))
+      const own = names.find(ns => ns.includes(n.name)) ?? []
+      return own.length > 1 ? [own[(own.indexOf(n.name) + 1) % own.length]] : []
     },
   },
   {
@@ -205,8 +241,8 @@ export const operators: readonly Operator[] = [
   {
     name: 'statement',
     why: 'a statement left out',
-    mutate: (n, _, parent) =>
-      parent?.type === 'ExpressionStatement' &&
+    mutate: (n, _, above) =>
+      parentOf(above)?.type === 'ExpressionStatement' &&
       (n.type === 'CallExpression' || n.type === 'AssignmentExpression')
         ? ['void 0']
         : [],
@@ -215,7 +251,7 @@ export const operators: readonly Operator[] = [
     name: 'element',
     why: 'an element or a property left out',
     mutate: (n, text) => {
-      if (n.type === 'ArrayExpression' && n.elements.length > 1)
+      if (n.type === 'ArrayExpression')
         return without(n.elements.map(e => (e ? text(e) : ''))).map(xs => `[${xs.join(', ')}]`)
       // a table that lacks a row does not compile
       if (n.type === 'ObjectExpression' && n.properties.length > 1 && n.end - n.start < 400)

@@ -8,8 +8,8 @@ import { buildSync } from 'esbuild'
 import { root } from './bundle.ts'
 import type { Job, Outcome, Survey, WorkerData } from './worker.ts'
 
-/** How long one check may take before its mutant counts as endless, in ms. */
-const patience = 45_000
+/** Processor time that one check may take before its mutant counts as endless, in ms: most take some ms. */
+const patience = 20_000
 
 const workerCode = (): string =>
   buildSync({
@@ -55,12 +55,16 @@ export async function surveyOf({ script, seed }: RunOptions): Promise<Survey> {
 }
 
 /**
- * Runs the jobs.
+ * Runs the jobs. Every worker closes with the suite as it is: what one mutant leaves behind could pass for the next
+ * one's failure.
+ * @param asIs    the whole suite without a mutant
  * @param early   mutants that take effect while the modules load
  * @param report  called after each
+ * @throws Error if a worker's modules no longer pass the suite
  */
 export async function runAll(
   jobs: readonly Job[],
+  asIs: Job,
   early: readonly number[],
   options: RunOptions,
   report: (done: Outcome) => void,
@@ -73,6 +77,7 @@ export async function runAll(
     outcomes.push(done)
     report(done)
   }
+  const lanes = Math.max(1, Math.min(options.jobs, jobs.length))
   const lane = async (): Promise<void> => {
     let current: Worker | null = null
     for (let job = waiting.shift(); job !== undefined; job = waiting.shift()) {
@@ -81,40 +86,48 @@ export async function runAll(
         await ready
         current = worker
       }
-      const done = await ask(current, job)
+      const done = await ask(current, job, lanes)
       if (done.by === 'time') {
         await current.terminate()
         current = null
       }
       settle(done)
     }
-    await current?.terminate()
+    if (current === null) return
+    const after = await ask(current, asIs, lanes)
+    await current.terminate()
+    if (after.by !== null)
+      throw new Error(`a mutant has left something behind: '${after.by}' fails without one: ${after.why}`)
   }
-  await Promise.all(Array.from({ length: Math.max(1, Math.min(options.jobs, jobs.length)) }, lane))
+  await Promise.all(Array.from({ length: lanes }, lane))
   return outcomes
 }
 
-/** One mutant; silence and a broken worker count as `time`. */
-const ask = (worker: Worker, job: Job): Promise<Outcome> =>
+/** What the process has worked since another time, in ms: a machine that is busy with other things does not count. */
+const worked = (since: NodeJS.CpuUsage): number => {
+  const { user, system } = process.cpuUsage(since)
+  return (user + system) / 1000
+}
+
+/** One mutant; silence while a lane's share of the process works on, and a broken worker, count as `time`. */
+const ask = (worker: Worker, job: Job, lanes: number): Promise<Outcome> =>
   new Promise(resolve => {
     const start = performance.now()
+    let heard = process.cpuUsage()
     const end = (o: Outcome): void => {
-      clearTimeout(timer)
+      clearInterval(watch)
       worker.off('message', hear)
       worker.off('error', broken)
       resolve(o)
     }
     const lost = (why: string) => end({ id: job.id, by: 'time', why, ms: performance.now() - start })
     const broken = (e: unknown) => lost(e instanceof Error ? e.message : String(e))
-    const wait = () => setTimeout(() => lost(`no answer in ${patience / 1000} s`), patience)
-    let timer = wait()
+    const watch = setInterval(() => {
+      if (worked(heard) > patience * lanes) lost(`no answer in ${patience / 1000} s of work`)
+    }, 500)
     const hear = (message: Outcome | 'alive'): void => {
-      if (message !== 'alive') {
-        end(message)
-        return
-      }
-      clearTimeout(timer)
-      timer = wait()
+      if (message === 'alive') heard = process.cpuUsage()
+      else end(message)
     }
     worker.on('message', hear)
     worker.on('error', broken)

@@ -5,7 +5,7 @@ import { equivalents } from './equivalents.ts'
 import type { Mutant } from './mutants.ts'
 import { runAll, surveyOf } from './pool.ts'
 import { targets, whole } from './targets.ts'
-import type { Outcome } from './worker.ts'
+import type { Job, Outcome } from './worker.ts'
 
 /** The properties that the tests run too. */
 export const suite = 'test/support/properties.ts'
@@ -59,18 +59,19 @@ export async function mutate(options: MutateOptions = {}): Promise<MutationResul
   const early = reachedBy(everyMutant, programs, survey.early)
   const reach = survey.checks.map(c => reachedBy(everyMutant, programs, c.reached))
   const byTime = survey.checks.map((_, i) => i).sort((a, b) => survey.checks[a].ms - survey.checks[b].ms)
-  const list = drawn.map(m => ({
-    id: m.id,
-    checks: byTime
-      .filter(i => early.has(m.id) || reach[i].has(m.id))
-      .map(index => ({ index, ticks: survey.checks[index].ticks })),
-  }))
+  const jobOf = (id: number, reaches: (check: number) => boolean): Job => ({
+    id,
+    checks: byTime.filter(reaches).map(index => ({ index, ticks: survey.checks[index].ticks })),
+  })
+  const list = drawn.map(m => jobOf(m.id, i => early.has(m.id) || reach[i].has(m.id)))
+  const asIs = jobOf(-1, () => true)
   let done = 0
-  const outcomes = await runAll(list, [...early], run, o =>
+  const outcomes = await runAll(list, asIs, [...early], run, o =>
     report?.(++done, list.length, everyMutant[o.id], o),
   )
   const by = new Map(outcomes.map(o => [o.id, o.by]))
-  const fates = drawn.map(mutant => ({
+  const inOrder = [...drawn].sort((x, y) => x.id - y.id)
+  const fates = inOrder.map(mutant => ({
     mutant,
     by: by.get(mutant.id) ?? null,
     proof: proofs.get(nameOf(mutant)) ?? null,

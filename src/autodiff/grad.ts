@@ -1,16 +1,30 @@
 /** Derivatives of functions over trees: `grad`, `valueAndGrad`, `vjp`, `jvp`, and rules of one's own. */
 import * as b from '../dsl/build.ts'
+import { close } from '../dsl/closure.ts'
 import { isFloat } from '../dsl/dtype.ts'
 import { GradientError } from '../dsl/errors.ts'
-import { equations } from '../dsl/graph.ts'
 import type { CustomRule } from '../dsl/prim.ts'
 import { showType } from '../dsl/shape.ts'
-import { bind, input, type Tensor } from '../dsl/tensor.ts'
+import { bind, type Tensor } from '../dsl/tensor.ts'
 import { isTensor } from '../dsl/trace.ts'
 import { fillTree, leaves, mapTree } from '../dsl/tree.ts'
 import { fence, pullback, pushforward } from './transform.ts'
 
 type Fn<A, Rest extends readonly unknown[], R> = (x: A, ...rest: Rest) => R
+
+/** Derivatives are as many as what they belong to, and of its types. */
+function checkTypes(
+  op: string,
+  ds: readonly Tensor[],
+  xs: readonly Tensor[],
+  [what, of]: readonly [string, string],
+): void {
+  if (ds.length !== xs.length) throw new GradientError(`${op}: ${ds.length} ${what}s for ${xs.length} ${of}s`)
+  ds.forEach((d, i) => {
+    if (showType(d) !== showType(xs[i]))
+      throw new GradientError(`${op}: the ${what} is ${showType(d)}, its ${of} ${showType(xs[i])}`)
+  })
+}
 
 /** Fences the leaves of a tree, checks that each has a derivative, and applies the function. */
 function differentiable(
@@ -84,6 +98,7 @@ export const grad =
 /**
  * Reverse mode: the results, and the function from their cotangents to those of the argument.
  * @returns [f(x), (dy) => dx], trees shaped as f's result and as x
+ * @throws GradientError if a cotangent has another type than its result, or a derivative cannot be had
  */
 export function vjp<A, R>(f: (x: A) => R, x: A): readonly [R, (dy: R) => A] {
   const { tree, xs, paths } = differentiable('vjp', x)
@@ -91,31 +106,23 @@ export function vjp<A, R>(f: (x: A) => R, x: A): readonly [R, (dy: R) => A] {
   const ys = leaves(y, isTensor).map(l => l.leaf)
   return [
     y,
-    dy =>
-      fillTree(
-        x,
-        isTensor,
-        pullback(
-          ys,
-          xs,
-          leaves(dy, isTensor).map(l => l.leaf),
-          paths,
-        ),
-      ) as A,
+    dy => {
+      const ds = leaves(dy, isTensor).map(l => l.leaf)
+      checkTypes('vjp', ds, ys, ['cotangent', 'result'])
+      return fillTree(x, isTensor, pullback(ys, xs, ds, paths)) as A
+    },
   ]
 }
 
 /**
  * Forward mode: the results, and their tangents along `dx`.
  * @returns [f(x), J dx], trees shaped as f's result
+ * @throws GradientError if a tangent has another type than its primal, or a derivative cannot be had
  */
 export function jvp<A, R>(f: (x: A) => R, x: A, dx: A): readonly [R, R] {
   const { tree, xs } = differentiable('jvp', x)
   const ds = leaves(dx, isTensor).map(l => l.leaf)
-  ds.forEach((d, i) => {
-    if (showType(d) !== showType(xs[i]))
-      throw new GradientError(`jvp: the tangent is ${showType(d)}, its primal ${showType(xs[i])}`)
-  })
+  checkTypes('jvp', ds, xs, ['tangent', 'primal'])
   const y = f(tree as A)
   const ys = leaves(y, isTensor).map(l => l.leaf)
   const ts = pushforward(ys, xs, ds).map((t, i) => t ?? b.zerosLike(ys[i]))
@@ -133,14 +140,10 @@ export function jvp<A, R>(f: (x: A) => R, x: A, dx: A): readonly [R, R] {
 export const custom =
   (name: string, forward: (...xs: readonly Tensor[]) => readonly Tensor[], rule: CustomRule) =>
   (...xs: readonly Tensor[]): readonly Tensor[] => {
-    const params = xs.map((x, i) => input(`${name}'s argument ${i}`, x))
-    const body = forward(...params)
-    const own = new Set(params.map(p => p.eqn))
-    const before = Math.min(...params.map(p => p.eqn.id))
-    const outer = equations(body, params).find(e => !own.has(e) && e.id < before && e.op !== 'const')
-    if (outer)
+    const { captured, closed } = close(name, forward, xs)
+    if (captured.length > 0)
       throw new GradientError(
         `${name}: the function closes over a traced tensor, whose gradient would be lost; pass it as an argument`,
       )
-    return bind('call', { name, params, body, rule }, xs)
+    return bind('call', { name, ...closed, rule }, xs)
   }

@@ -47,12 +47,14 @@ const describe = (e: Eqn): string =>
  * error with the operation's name, never a zero. `stopGradient` says that it is meant.
  */
 function checkReached(
+  rules: Rules,
   eqns: readonly Eqn[],
-  active: Set<Eqn>,
   input: Tensor,
   outputs: readonly Tensor[],
   path: string,
 ): void {
+  // Active by this input alone: another one may move an operation that this one only chooses for.
+  const active = activeEquations(rules, eqns, [input])
   const depends = new Set([input.eqn])
   let culprit: Eqn | undefined
   for (const e of eqns) {
@@ -60,9 +62,11 @@ function checkReached(
     depends.add(e)
     if (!active.has(e)) culprit ??= e
   }
-  if (culprit && outputs.some(o => depends.has(o.eqn)))
+  const reached = outputs.find(o => depends.has(o.eqn))
+  // Without a culprit the result is an integer or bool of an operation that has floats among its results.
+  if (reached)
     throw new GradientError(
-      `grad: the result depends on ${path} only through ${describe(culprit)}, which has no derivative; ` +
+      `grad: the result depends on ${path} only through ${describe(culprit ?? reached.eqn)}, which has no derivative; ` +
         'if that is meant, put stopGradient() there',
     )
 }
@@ -103,7 +107,7 @@ export function pullback(
   return inputs.map((t, i) => {
     const d = cot.get(t.eqn)?.[t.output]
     if (d !== undefined) return d
-    checkReached(equations(outputs, inputs), active, t, outputs, names[i])
+    checkReached(rules, equations(outputs, inputs), t, outputs, names[i])
     return b.zerosLike(t)
   })
 }

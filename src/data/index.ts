@@ -28,9 +28,9 @@ export * from './transforms/transform.ts'
 export { flattenTree, unflattenTree } from './tree-io.ts'
 export * from './views.ts'
 export {
-  type LoadReport,
   fitWeights,
   fromStateDict,
+  type LoadReport,
   loadWeights,
   saveWeights,
   stateDict,

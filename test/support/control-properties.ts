@@ -194,12 +194,13 @@ function bodies(): void {
     [b.mul(b.map('sin', x), y), b.cast(b.less(x, y), 'i32'), b.map('tanh', y)] as const
   const bare = custom('bare', (x, y) => f(x, y), {})
   const saved = (x: Tensor, y: Tensor) => checkpoint(f)(x, y)
+  const closing = (x: Tensor, y: Tensor) => checkpoint((t: Tensor) => f(t, y))(x)
   const loss = (g: (x: Tensor, y: Tensor) => readonly Tensor[]) => (x: Tensor, y: Tensor) => {
     const [p, k, q] = g(x, y)
     return b.sum(b.add(b.mul(p, b.cast(k, 'f64')), b.mul(q, q)))
   }
   const [x, y] = [tensor([0.3, 2, -1], 'f64'), tensor([1, 0.5, 0.25], 'f64')]
-  for (const g of [bare, saved]) {
+  for (const g of [bare, saved, closing]) {
     checkGrads(loss(g) as (...a: never[]) => unknown, [values([3], 8), values([3], 9)], { directions: 1 })
     assert.deepEqual(list(grad(loss(g))(x, y)), list(grad(loss(f))(x, y)))
     assert.deepEqual(list(grad((t: Tensor) => loss(g)(x, t))(y)), list(grad((t: Tensor) => loss(f)(x, t))(y)))
@@ -210,7 +211,12 @@ function bodies(): void {
   }
   const barriers = (g: Tensor) => equations([g]).filter(e => e.op === 'barrier').length
   assert.equal(barriers(grad(loss(bare))(x, y)), 0)
-  assert.equal(barriers(grad(loss(saved))(x, y)), 2, 'a barrier per operand')
+  for (const g of [saved, closing])
+    assert.equal(
+      barriers(grad((t: readonly Tensor[]) => loss(g)(t[0], t[1]))([x, y])[0]),
+      2,
+      'one per operand',
+    )
 }
 
 export const controlProperties: readonly Property[] = [

@@ -1,7 +1,7 @@
 /** Derivatives of reductions, casts, broadcasts and slices; what is discrete or does not move; and when there is none. */
 import assert from 'node:assert/strict'
 import { custom, grad, jvp, vjp } from '../../src/autodiff/grad.ts'
-import { pullback } from '../../src/autodiff/transform.ts'
+import { pullback, pushforward } from '../../src/autodiff/transform.ts'
 import { vmap } from '../../src/autodiff/vmap.ts'
 import * as b from '../../src/dsl/build.ts'
 import { equations } from '../../src/dsl/graph.ts'
@@ -82,6 +82,7 @@ function unreachable(): void {
   )
   only(t => asFloat(b.reduce('argmax', t, 0)), /only through argmax \(in head\)/)
   only(t => asFloat(b.cast(t, 'i32')), /only through cast/)
+  only(t => b.sum(b.map('exp2i', t)), /only through exp2i/)
   only(t => asFloat(custom('rounded', z => [b.cast(z, 'i32')], {})(t)[0]), /only through rounded \(in head\)/)
   only(
     t =>
@@ -131,9 +132,23 @@ function unreachable(): void {
     /only through branch/,
   )
   only(t => asFloat(vmap(integers)(t)), /only through cast/)
+  const [u, v] = [b.mul(x, 2), b.mul(x, 3)]
   throwsGradientError(
-    () => pullback([asFloat(b.less(x, 1))], [x], [b.scalar(1, 'f64')]),
-    /depends on argument 0 only through lt/,
+    () => pullback([asFloat(b.less(v, 1))], [u, v], [b.scalar(1, 'f64')]),
+    /depends on argument 1 only through lt/,
+  )
+  // not even where the result itself is the cotangent
+  const [y, back] = vjp((t: Tensor) => asFloat(b.less(t, 1)), x)
+  throwsGradientError(() => back(y), /only through lt/)
+  // an operation that moves, but of which only the discrete result is used
+  const mixed = custom('mixed', z => [b.less(z, 1), b.mul(z, 3)], {})
+  throwsGradientError(
+    () => grad((p: { a: Tensor; c: Tensor }) => b.sum(b.select(mixed(p.a)[0], p.c, 1)))({ a: x, c: x }),
+    /depends on 'a' only through select, which/,
+  )
+  throwsGradientError(
+    () => vjp((t: Tensor) => mixed(t)[0], x)[1](tensor([1, 0], 'bool')),
+    /only through mixed, which/,
   )
   // a way round: the gradient is that of the way
   assert.deepEqual(list(grad((t: Tensor) => b.sum(b.mul(t, b.cast(b.less(t, 1.5), 'f64'))))(x)), [1, 0])
@@ -142,7 +157,7 @@ function unreachable(): void {
   assert.deepEqual(list(grad((t: Tensor) => b.stopGradient(asFloat(b.less(t, 1.5))))(x)), [0, 0])
   assert.deepEqual(list(grad((_: Tensor) => b.sum(b.mul(tensor([1, 2], 'f64'), 3)))(x)), [0, 0])
   throwsGradientError(
-    () => vjp((t: Tensor) => [b.less(t, 1), b.sum(x)], x)[1]([x, b.scalar(1, 'f64')]),
+    () => vjp((t: Tensor) => [b.less(t, 1), b.sum(x)], x)[1]([tensor([1, 0], 'bool'), b.scalar(1, 'f64')]),
     /only through lt/,
   )
   // inside functions the operand is named
@@ -175,6 +190,10 @@ function accumulation(): void {
   assert.deepEqual(list(vjp((t: Tensor) => t, x)[1](b.mul(x, 2))), [2, 4, 6])
   assert.deepEqual(list(jvp((t: Tensor) => t, x, b.mul(x, 2))[1]), [2, 4, 6])
   assert.deepEqual(list(jvp((_: Tensor) => b.mul(x, x), x, x)[1]), [0, 0, 0])
+  // along a value of the function itself
+  const sin = b.map('sin', x)
+  const [along] = pushforward([b.mul(sin, sin)], [x], [sin])
+  assert.deepEqual(along && list(along), list(b.mul(b.mul(sin, 2), b.mul(sin, b.map('cos', x)))))
   // a padding value does not move
   const padded = (t: Tensor) => b.pad(t, [1], [1], 7)
   assert.deepEqual(list(jvp(padded, x, x)[1]), [0, 1, 2, 3, 0])
@@ -208,7 +227,16 @@ function discreteResults(): void {
   })
   const [, back] = vjp((t: Tensor) => asked(t), x)
   assert.deepEqual(list(back([tensor([5, 6], 'i32'), tensor([1, 2], 'f64')])), [1, 2])
-  assert.deepEqual(told.map(list), [[0, 0]], 'the cotangent of an integer is 0')
+  const z = b.identity(x)
+  assert.deepEqual(list(pullback(asked(z), [z], [x, b.mul(x, 2)])[0]), [2, -4])
+  assert.deepEqual(
+    told.map(list),
+    [
+      [0, 0],
+      [0, 0],
+    ],
+    'the cotangent of an integer is 0',
+  )
 }
 
 /** Sums over what was repeated, in the shape of the operand; over what was not, none is made. */
@@ -301,6 +329,19 @@ function stillness(): void {
     return [n, last[0], all[0]]
   }
   assert.deepEqual(jvp(counted, x, x)[1].map(list), [[0, 0], [0], [0, 0]])
+  const offset = b.sum(b.iota([2], 0))
+  const counting = (t: Tensor) =>
+    scan(
+      (c: Tensor, s: { x: Tensor; i: Tensor }) =>
+        [b.add(c, b.mul(s.x, b.cast(b.add(s.i, offset), 'f64'))), null] as const,
+      b.scalar(0, 'f64'),
+      { x: t, i: b.iota([2], 0) },
+    )[0]
+  const [, slope] = jvp(counting, x, x)
+  const [loop] = equations([slope])
+    .filter(e => e.op === 'scan')
+    .slice(-1)
+  assert.equal(loop.inputs.length, 6, 'an integer constant, a carry, two sequences, two tangents')
   // the second result of one function as an operand of another
   const both = (t: Tensor) => custom('both', z => [b.mul(z, 2), b.mul(z, 3)], {})(t)
   const [, t] = jvp((v: Tensor) => product(both(v)[1], y), x, tensor([1, 10], 'f64'))

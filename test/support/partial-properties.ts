@@ -165,6 +165,8 @@ function zeros(): void {
     assert.deepEqual(at('max', true, 2, [1, 2])[0], 0)
     assert.deepEqual(at('min', true, 2, [1, 2])[1], 0)
     assert.deepEqual(at('floor', true, 1, [1.5]), [0])
+    assert.deepEqual(at('pow', true, 2, [0, 2])[1], 0)
+    assert.deepEqual(at('pow', true, 2, [0, 0])[0], 0)
   }
 }
 

@@ -5,14 +5,12 @@ import { grad } from '../../src/autodiff/grad.ts'
 import { alignment, placeInArena } from '../../src/backend/memory.ts'
 import { inline } from '../../src/backend/passes/inline.ts'
 import { share } from '../../src/backend/passes/share.ts'
-import { splitReductions } from '../../src/backend/passes/simplify.ts'
 import { explicitWindows } from '../../src/backend/passes/windows.ts'
 import * as b from '../../src/dsl/build.ts'
 import { cond, scan } from '../../src/dsl/ops/control.ts'
-import type { Contraction, Reduction } from '../../src/dsl/prim.ts'
+import type { Contraction } from '../../src/dsl/prim.ts'
 import { range, type Shape, showType, size } from '../../src/dsl/shape.ts'
-import { bind, constant, type Eqn, input, type Tensor, tensor } from '../../src/dsl/tensor.ts'
-import { verify } from '../../src/dsl/verify.ts'
+import { bind, constant, input, type Tensor, tensor } from '../../src/dsl/tensor.ts'
 import { type F, graphOf, ops, passed } from './passed.ts'
 import { fact, type Property, property } from './property.ts'
 
@@ -106,43 +104,6 @@ const pairOf = (like: Tensor) => {
   return { params: [p], body: [b.map('sin', p), b.map('cos', p)] }
 }
 
-function splits(): void {
-  const cut = (how: Reduction, shape: Shape, axes: readonly number[]): readonly number[] | null => {
-    const g = splitReductions(graphOf(x => b.reduce(how, x, axes), shape))
-    verify(g)
-    const all = g.eqns.filter((e): e is Eqn<'reduce'> => e.op === 'reduce')
-    all.forEach(e => {
-      assert.equal(e.params.how, how)
-    })
-    if (all.length === 1) return null
-    const [first] = all
-    assert.deepEqual(
-      first.params.axes,
-      [first.inputs[0].shape.length - 1],
-      'the parts are summed along the last axis',
-    )
-    return first.inputs[0].shape
-  }
-  const sum = (n: number) => cut('sum', [n], [0])
-  // more than 2048 terms, by the divisor nearest to the root; of fewer than 8 parts there is no use
-  assert.deepEqual([sum(2048), sum(2050), sum(2116)], [null, [41, 50], [46, 46]])
-  assert.deepEqual(sum(45 * 46), [45, 46])
-  assert.deepEqual([sum(8 * 257), sum(7 * 293), sum(2053), sum(3 * 683)], [[8, 257], null, null, null])
-  assert.deepEqual(cut('sum', [3, 50, 41], [1, 2]), [3, 41, 50])
-  assert.deepEqual(cut('max', [50, 3, 41], [2, 0]), [3, 41, 50])
-  assert.deepEqual(cut('prod', [2050, 3], [0]), [3, 41, 50])
-  assert.deepEqual(cut('argmax', [2050], [0]), null)
-  assert.deepEqual(cut('argmin', [2050], [0]), null)
-  // with 4096 results a device is busy anyway
-  assert.deepEqual(cut('sum', [4095, 2050], [1]), [4095, 41, 50])
-  assert.deepEqual(cut('sum', [4096, 2050], [1]), null)
-  const position = (x: Tensor) => b.mul(x, b.add(b.iota(x.shape, x.rank - 1, 'f64'), 1))
-  // sums of some thousand terms in another order
-  passed(splitReductions, x => b.reduce('sum', position(x), [2, 0]), [50, 3, 41], 1e-11)
-  passed(splitReductions, x => b.reduce('max', position(x), [0, 1]), [50, 41, 2])
-  passed(splitReductions, x => b.reduce('sum', position(x), [1]), [2, 2050, 3], 1e-11)
-}
-
 function windows(): void {
   for (const stride of [1, 2, 3])
     for (const dilation of [1, 2])
@@ -177,6 +138,18 @@ function windows(): void {
           }
         }
       }
+  // two windows at once, unlike in everything
+  const plane = (x: Tensor, w: Tensor) => b.contract(image, x, w)
+  const kernel = b.map('sin', b.iota([3, 2, 2, 3], 3, 'f64'))
+  const loss = (x: Tensor, w: Tensor) => b.sum(b.mul(plane(x, w), plane(x, w)))
+  for (const f of [
+    x => plane(x, kernel),
+    x => grad((y: Tensor) => loss(y, kernel))(x),
+    x => grad((w: Tensor) => loss(x, w))(kernel),
+  ] as F[])
+    for (const e of passed(explicitWindows, f, [2, 5, 7], 1e-13).eqns)
+      if (e.op === 'contract') assert.ok(e.params.spec.windows.every(w => w.padding === 0))
+
   const matrix = graphOf(x => b.contract(matmul, x, x), [3, 3])
   assert.equal(
     explicitWindows(matrix).eqns[0],
@@ -196,6 +169,17 @@ function windows(): void {
   )
 }
 const matmul: Contraction = { extents: [3, 3, 3], lhs: [0, 1], rhs: [1, 2], out: [0, 2], windows: [] }
+/** y[o,i,j] = sum x[c,h,v] w[o,c,s,t],  h = 2i + s - 1,  v = j + 2t - 2 */
+const image: Contraction = {
+  extents: [2, 5, 7, 3, 2, 3, 3, 7],
+  lhs: [0, 1, 2],
+  rhs: [3, 0, 4, 5],
+  out: [3, 6, 7],
+  windows: [
+    { big: 1, out: 6, tap: 4, stride: 2, dilation: 1, padding: 1 },
+    { big: 2, out: 7, tap: 5, stride: 1, dilation: 2, padding: 2 },
+  ],
+}
 /** Windows without padding, in an operand that is no longer than they reach or the image was. */
 function plain(c: Contraction, before: Contraction['windows'][number], n: number): void {
   for (const w of c.windows) {
@@ -279,6 +263,13 @@ const lifetimes = fc.array(
   }),
   { maxLength: 14 },
 )
+/** The last value fills the gap between the third and the second. */
+const exactFit = [
+  { bytes: 1024, first: 0, length: 1 },
+  { bytes: 768, first: 0, length: 2 },
+  { bytes: 512, first: 2, length: 1 },
+  { bytes: 512, first: 2, length: 0 },
+]
 /** Disjoint where both live; as low as the larger ones allow; and no byte more than that. */
 function arena(numRuns: number): void {
   // WebGPU's minStorageBufferOffsetAlignment
@@ -306,13 +297,12 @@ function arena(numRuns: number): void {
       })
       assert.equal(bytes, Math.max(0, ...lives.map((v, i) => offsets[i] + up(v.bytes))))
     }),
-    { numRuns },
+    { numRuns, examples: [[exactFit]] },
   )
 }
 
 export const passProperties: readonly Property[] = [
   fact('share computes equal subexpressions once, but behind a barrier again', sharing),
-  fact('splitReductions cuts what is long and has few results', splits),
   fact('explicitWindows leaves windows without padding, and pads no more than needed', windows),
   fact('inline leaves primitives with the values of the functions', inlining),
   property(

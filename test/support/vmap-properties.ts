@@ -187,6 +187,29 @@ function customRules(): void {
     grad((p: Tensor) => b.sum(vmap((a: Tensor, c: Tensor) => onlyFirst(a, c)[0], [0, null])(p, v)))(x),
     rows(i => grad((p: Tensor) => b.sum(onlyFirst(p, v)[0]))(example(x, i))).flat(),
   )
+  // as many operands as results, fewer and more
+  const product = custom('product', (p, q) => [b.mul(p, q)], {
+    jvp: ([p, q], _, [dp, dq]) => [b.add(b.mul(dp, q), b.mul(b.mul(dq, p), 6))],
+  })
+  const [slope] = jvp(
+    ([p, q]: readonly Tensor[]) => vmap((a: Tensor, c: Tensor) => product(a, c), [0, null])(p, q),
+    [x, v],
+    [y, u],
+  )[1]
+  near(slope, rows(i => b.add(b.mul(example(y, i), v), b.mul(b.mul(u, example(x, i)), 6))).flat())
+  const two = custom('two', p => [b.mul(p, 2), b.mul(p, 3)], {
+    vjp: ([p], [r, s], [d, e]) => [b.add(b.mul(b.mul(d, p), r), b.mul(b.mul(e, p), s))],
+  })
+  agrees(
+    'two results',
+    p => [grad((t: Tensor) => b.sum(b.sub(...(two(t) as [Tensor, Tensor]))))(p)],
+    [x],
+    [0],
+  )
+  near(
+    grad((p: Tensor) => b.sum(b.sub(...(vmap((t: Tensor) => two(t))(p) as [Tensor, Tensor]))))(x),
+    list(b.mul(b.mul(x, x), -1)),
+  )
   const counts: number[] = []
   const counted = custom('counted', (p, q) => [b.mul(p, q)], {
     vjp: (inputs, outputs, cotangents) => {

@@ -19,7 +19,18 @@ export interface Contender {
   readonly env?: Readonly<Record<string, string>>
   /** The command that prints its first result and ends: for the time from its start. */
   readonly start?: readonly string[]
+  /** A difference that is allowed whatever the workload's tolerance. */
+  readonly tolerance?: number
 }
+
+/** How Cotangent's WebGPU backend runs: schedules by measurement, and a contender more that stores in f16. */
+export interface WebGPUFlags {
+  readonly tune?: boolean
+  readonly f16?: boolean
+}
+
+/** Rounding to 11 bits, through a network. */
+const F16_TOLERANCE = 2e-2
 
 /** The rivals, by the names that --peers takes. */
 export const rivals = ['tfjs', 'jaxjs', 'ort', 'torch'] as const
@@ -42,13 +53,17 @@ export const ownContenders = (
   names: readonly OwnBackend[],
   adapter: string | undefined,
   starts: readonly string[],
+  { tune, f16 }: WebGPUFlags = {},
 ): readonly Contender[] =>
   names.flatMap((backend): Contender[] => {
     const command = [...loaded, here('contenders/cotangent.ts'), backend]
     const start = [...starts, backend, adapter ?? '']
     const own = { family: backend, own: true }
-    if (backend === 'webgpu')
-      return [{ ...own, name: 'ct webgpu', command: [...command, adapter ?? ''], start }]
+    if (backend === 'webgpu') {
+      const on = [...command, adapter ?? '', '', ...(tune ? ['tune'] : [])]
+      const half = { ...own, name: 'ct webgpu f16', command: [...on, 'f16'], tolerance: F16_TOLERANCE }
+      return [{ ...own, name: 'ct webgpu', command: on, start }, ...(f16 ? [half] : [])]
+    }
     if (backend === 'reference') return [{ ...own, name: 'ct reference', command }]
     const all = { ...own, name: `ct cpu ${cores}T`, command: [...command, '', String(cores)], start }
     return cores === 1 ? [all] : [all, { ...own, name: 'ct cpu 1T', command: [...command, '', '1'] }]

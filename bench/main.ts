@@ -39,6 +39,8 @@ interface Options {
   readonly reps: number
   readonly seconds: number
   readonly adapter?: string
+  readonly tune?: boolean
+  readonly f16?: boolean
   readonly json?: string
 }
 
@@ -61,6 +63,8 @@ const command = new Command('bench')
   .option('--reps <n>', 'repetitions of each contender on each workload, at most', positive, 60)
   .option('--seconds <n>', 'seconds for each contender on each workload, about', positive, 3)
   .option('--adapter <name>', "part of the GPU adapter's name: nvidia, llvmpipe, swiftshader")
+  .option('--tune', 'WebGPU measures schedules when it compiles, and keeps them on disk')
+  .option('--f16', 'one more contender: WebGPU with large intermediates in f16')
   .option('--json <file>', 'where the JSON goes (bench/results/<date>.json)')
 
 const results = fileURLToPath(new URL('results/', import.meta.url))
@@ -87,7 +91,7 @@ async function main(options: Options): Promise<void> {
   if (found?._tag === 'Left') absent.webgpu = found.left.message.split('\n')[0]
   const dawn = own.includes('webgpu') && adapter ? dawnEnvironment(adapter) : undefined
   const contenders = [
-    ...ownContenders(own, options.adapter, await startProgram()),
+    ...ownContenders(own, options.adapter, await startProgram(), options),
     ...rivalsFor(options.peers, dawn, absent),
   ]
   const entrants = contenders.map((contender): Entrant => ({ contender, child: childOf(contender) }))

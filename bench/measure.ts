@@ -69,7 +69,8 @@ async function measureRun(
   const ready: { readonly entrant: Entrant; readonly times: number[]; spent: number }[] = []
   let reference: Float32Array | undefined
   for (const entrant of entrants) {
-    const { name: contender, own } = entrant.contender
+    const { name: contender, own, tolerance: least = 0 } = entrant.contender
+    const allowed = Math.max(tolerance, least)
     tell(contender)
     const out = join(folder, 'results.f32')
     // Cotangent's own processes know the inputs; the list of a large network is long
@@ -87,8 +88,8 @@ async function measureRun(
     const results = floatsOf(out)
     if (own) reference ??= results
     const difference = reference && largestDifference(results, reference)
-    if (difference !== undefined && !(difference <= tolerance)) {
-      const said = `its results differ from Cotangent's by ${difference.toExponential(1)}, ${tolerance} is allowed`
+    if (difference !== undefined && !(difference <= allowed)) {
+      const said = `its results differ from Cotangent's by ${difference.toExponential(1)}, ${allowed} is allowed`
       outcomes.set(contender, { contender, difference, error: said })
       await entrant.child.ask({ op: 'drop' })
       continue

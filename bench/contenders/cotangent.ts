@@ -1,17 +1,19 @@
 /**
- * Cotangent as a contender, in a process of its own. In: the backend's name, the adapter and the number of threads
- * as arguments, workloads as messages. Out: times and results, see peers/harness.mjs. Inputs and state stay on the
- * device; a repetition ends when a single number, copied after it, is on the host.
+ * Cotangent as a contender, in a process of its own. In: the backend's name, the adapter, the number of threads and
+ * flags (tune, f16) as arguments, workloads as messages. Out: times and results, see peers/harness.mjs. Inputs and
+ * state stay on the device; a repetition ends when a single number, copied after it, is on the host.
  */
 import { array, compile, dispose, type Resident, read, spec, type Tensor, unwrap } from '../../src/index.ts'
 import { type BackendName, openBackend } from '../../src/node.ts'
 import { type InputSpec, type Job, serve, type Task, valuesOf } from '../peers/harness.mjs'
 import { type Workload, workloads } from '../workloads.ts'
 
-const [name, adapter, threads] = process.argv.slice(2)
+const [name, adapter, threads, ...flags] = process.argv.slice(2)
 const options = {
   ...(adapter ? { adapter } : {}),
   ...(threads ? { threads: Number(threads) } : {}),
+  ...(flags.includes('f16') ? { storage: 'f16' as const } : {}),
+  tune: flags.includes('tune'),
 }
 // contenders.ts names the backend
 const backend = await unwrap(openBackend(name as BackendName, options))

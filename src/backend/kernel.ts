@@ -83,11 +83,26 @@ export interface Kernel {
  * at the end). `tiles`: axes of which one invocation computes several positions at once, in registers, each with
  * accumulators of its own; positions beyond the extent are computed at the last one and not stored.
  * `team`: invocations (a power of two) that share the reduce axes of one result, where a target has such.
+ * `stage`: how a contraction goes through memory that invocations share; then the others do not matter. A target
+ * without such memory, and kernels that are no contraction, follow the others.
  */
 export interface Schedule {
   readonly vector: number | null
   readonly tiles: readonly { readonly axis: number; readonly size: number }[]
   readonly team?: number
+  readonly stage?: Stage
+}
+
+/** A workgroup computes a block of results, each of its invocations a tile of them, in steps along the summed axes. */
+export interface Stage {
+  /** Results of a workgroup: rows (of the first operand, or of the second) times columns. Multiples of the tile. */
+  readonly block: readonly [rows: number, columns: number]
+  /** Results of an invocation: multiples of 4. */
+  readonly tile: readonly [rows: number, columns: number]
+  /** Terms of a step: a multiple of 4. */
+  readonly depth: number
+  /** 2: while one step is computed, the next is on its way. */
+  readonly buffers: 1 | 2
 }
 
 /** All instructions, by id. */

@@ -12,6 +12,7 @@ import type {
   Kernel,
   KernelBuffer,
   Schedule,
+  Stage,
   Store,
 } from '../../src/backend/kernel.ts'
 import { type DType, makeData, type TypedArray } from '../../src/dsl/dtype.ts'
@@ -48,6 +49,14 @@ const spec = fc.record({
   vector: fc.option(fc.nat(4)),
   order: fc.boolean(),
   scatter: fc.boolean(),
+  // A sum of products of two loads, the first along axis 0 and not 1, the second the other way round; and a stage.
+  product: fc.boolean(),
+  stage: fc.option(
+    fc.constantFrom<Stage>(
+      { block: [4, 8], tile: [4, 4], depth: 4, buffers: 1 },
+      { block: [8, 4], tile: [4, 4], depth: 8, buffers: 2 },
+    ),
+  ),
 })
 
 interface Value {
@@ -145,7 +154,14 @@ function build(s: typeof spec extends fc.Arbitrary<infer T> ? T : never): Case {
 
   const everyAxis = axes.map((_, i) => i)
   const kept = everyAxis.filter(i => axes[i].kind === 'parallel')
-  const values = s.loads.map(l => makeLoad(l, everyAxis))
+  const product = s.product && s.loads.length > 1 && s.parallel.length > 1
+  const factor = (l: (typeof s.loads)[number], own: number) => ({
+    ...l,
+    dtype: 'f32' as const,
+    axes: (l.axes | (1 << own)) & ~(2 >> own),
+  })
+  const loads = s.loads.map((l, i): Value => makeLoad(product && i < 2 ? factor(l, i) : l, everyAxis))
+  const values = [...loads]
   if (axes.length > 0) {
     const whole = flat(
       axes.map((a, i) => ix.axis(i, a.extent)),
@@ -162,9 +178,12 @@ function build(s: typeof spec extends fc.Arbitrary<infer T> ? T : never): Case {
   const reduced = s.reduce.reduce((n, e) => n * e, 1)
   const accumulators: Accumulator[] = []
   const results: Value[] = []
+  const multiplied = product
+    ? emit({ k: 'scalar', fn: 'mul', args: [loads[0].id, loads[1].id], dtype: 'f32' }, 64)
+    : null
   into = epilogue
-  for (const { how, a } of s.accumulate) {
-    const candidates = values.filter(v => v.dtype !== 'bool')
+  for (const { how, a } of multiplied ? [{ how: 'sum', a: 0 } as const] : s.accumulate) {
+    const candidates = multiplied ? [multiplied] : values.filter(v => v.dtype !== 'bool')
     const v = candidates[candidates.length - 1 - (a % Math.max(candidates.length, 1))]
     if (v === undefined) continue
     const exact = v.dtype !== 'f32' || v.bound ** reduced < 2 ** 24
@@ -193,7 +212,7 @@ function build(s: typeof spec extends fc.Arbitrary<infer T> ? T : never): Case {
   }))
   const number = values.find(v => v.dtype === 'i32')
   const update = values.find(v => v.dtype === 'f32')
-  if (s.scatter && number && update) {
+  if (s.scatter && !product && number && update) {
     const k = ix.value(number.id)
     stores.push({
       buffer: buffer('f32', points * 4, 'add', () => 0),
@@ -210,6 +229,7 @@ function build(s: typeof spec extends fc.Arbitrary<infer T> ? T : never): Case {
       tiles: axes
         .map((_, axis) => ({ axis, size: s.vector === null ? s.tiles[axis] : Math.min(2, s.tiles[axis]) }))
         .filter(t => t.size > 1),
+      ...(s.stage === null ? {} : { stage: s.stage }),
     },
     data,
   }

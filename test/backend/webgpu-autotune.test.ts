@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { referenceBackend } from '../../src/backend/cpu/reference-backend.ts'
+import type { Stage } from '../../src/backend/kernel.ts'
 import { planGraph } from '../../src/backend/pipeline.ts'
 import {
   asChoice,
@@ -50,6 +51,18 @@ test('on GPUs long rows are shared by teams and vectors, on software adapters ne
       i >= 2,
     )
     assert.equal(tune(sum, p).team !== undefined, i >= 2)
+  }
+})
+
+test('several stages of a large product are measured on GPUs, beside registers alone', () => {
+  const { graph } = ct.trace(
+    (a: Tensor, b: Tensor) => ct.matmul(a as never, b as never),
+    [ct.spec([1024, 1024]), ct.spec([1024, 1024])],
+  )
+  const [{ kernel }] = planGraph(graph, () => plainSchedule).steps
+  for (const [i, p] of profiles.entries()) {
+    const staged = worthTrying(kernel, p, 10).filter(s => s.stage !== undefined)
+    assert.ok(i < 2 ? staged.length === 0 : staged.length >= 3 && staged.length <= 6, `${staged.length}`)
   }
 })
 
@@ -109,12 +122,18 @@ test('a stored choice is taken only where it fits the kernel', () => {
   const kernel = reduceKernel('sum', 'f32', 64)
   const good: Choice = { kernel: 'sum 64+', schedule: { vector: 0, tiles: [], team: 8 }, time: 1, untuned: 2 }
   assert.deepEqual(asChoice(JSON.parse(JSON.stringify(good)), kernel), good)
+  const stage: Stage = { block: [64, 64], tile: [4, 4], depth: 16, buffers: 2 }
+  const staged = { ...good, schedule: { vector: null, tiles: [], stage } }
+  assert.deepEqual(asChoice(JSON.parse(JSON.stringify(staged)), kernel), staged)
   const schedules = [
     { vector: 1, tiles: [] },
     { vector: null, tiles: [{ axis: 2, size: 2 }] },
     { vector: null, tiles: [{ axis: 0, size: 0.5 }] },
     { vector: null, tiles: 'none' },
     { vector: null, tiles: [], team: 1e9 },
+    { vector: null, tiles: [], stage: {} },
+    { vector: null, tiles: [], stage: { ...stage, tile: [4] } },
+    { vector: null, tiles: [], stage: { ...stage, depth: 0 } },
     null,
   ]
   for (const schedule of schedules) assert.equal(asChoice({ ...good, schedule }, kernel), null)
@@ -130,6 +149,11 @@ test('a choice prints as a line', () => {
       untuned: 20,
     }),
     'sum 8 x 64+: vector 1, team 32; 12.3 us, 20.0 us untuned',
+  )
+  const stage: Stage = { block: [64, 32], tile: [4, 4], depth: 16, buffers: 2 }
+  assert.equal(
+    describeChoice({ kernel: 'x', schedule: { ...plainSchedule, stage }, time: 1, untuned: 2 }),
+    'x: blocks of 64 x 32, tiles of 4 x 4, depth 16, 2 buffers; 1.0 us, 2.0 us untuned',
   )
   assert.match(describeChoice({ kernel: 'x', schedule: plainSchedule, time: 1, untuned: 1 }), /^x: plain;/)
 })

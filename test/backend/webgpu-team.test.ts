@@ -82,7 +82,7 @@ test('random kernels computed by teams equal the interpreter', { skip }, async (
   const item = fc.tuple(kernelCase, team).map(
     ([{ kernel, schedule, data }, n]): Item => ({
       kernel,
-      schedule: { ...schedule, team: n },
+      schedule: { vector: schedule.vector, tiles: schedule.tiles, team: n },
       data,
     }),
   )
@@ -203,6 +203,7 @@ test('neighbours in a team load neighbouring vectors', () => {
     hidesTrips: false,
     neighbours: true,
     subgroups: { min: 32 },
+    workgroupBytes: 16384,
   }
   const { text, workgroups } = renderWGSL(
     kernel,

@@ -4,8 +4,10 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import type { Kernel } from '../../src/backend/kernel.ts'
 import { planGraph } from '../../src/backend/pipeline.ts'
+import { contractionOf } from '../../src/backend/webgpu/contraction.ts'
 import { profileOf } from '../../src/backend/webgpu/presets.ts'
 import { renderWGSL } from '../../src/backend/webgpu/render.ts'
+import { bytesOfStage, invocationsOf } from '../../src/backend/webgpu/staged.ts'
 import { tilesOf } from '../../src/backend/webgpu/tiles.ts'
 import { tune } from '../../src/backend/webgpu/tune.ts'
 import { conv2d } from '../../src/dsl/ops/conv.ts'
@@ -54,6 +56,35 @@ test('a convolution shares weights and pixels on every adapter', () => {
   const f = (x: never, w: never) => conv2d(x, w, { padding: 1 })
   const [, conv] = kernelsOf(f as never, [4, 64, 64, 64], [64, 64, 3, 3])
   for (const p of Object.values(profiles)) assert.ok(shapeOf(conv, p).results >= 8)
+})
+
+test('GPUs stage large contractions, in blocks that fill them; software adapters none', () => {
+  const names = ['nvidia-h200', 'amd-radeon', 'apple-m2', 'intel-arc']
+  const conv = kernelsOf(
+    ((x: never, w: never) => conv2d(x, w, { padding: 1 })) as never,
+    [8, 64, 128, 128],
+    [64, 64, 3, 3],
+  ).filter(k => contractionOf(k) !== null)
+  assert.equal(conv.length, 1)
+  for (const name of names) {
+    const p = profileOf({ software: false, name })
+    for (const k of [product(2048), ...conv]) {
+      const { stage } = tune(k, p)
+      assert.ok(stage, `${name}: ${k.name}`)
+      assert.ok(bytesOfStage(stage) <= 16384 && invocationsOf(stage) <= 256)
+    }
+    assert.equal(tune(product(64), p).stage, undefined)
+  }
+  assert.deepEqual(tune(product(4096), profiles.gpu).stage?.block, [128, 128])
+  // 132 processors: blocks half as large, and one for each
+  assert.deepEqual(tune(product(1024), profiles.gpu).stage?.block, [128, 64])
+  // more room: twice the depth
+  const limits = { maxComputeWorkgroupStorageSize: 49152 }
+  const h200 = profileOf({ software: false, name: 'nvidia-h200', limits })
+  assert.equal(tune(product(4096), profiles.gpu).stage?.depth, 8)
+  assert.equal(tune(product(4096), h200).stage?.depth, 16)
+  for (const p of [profiles.lavapipe, profiles.swiftshader])
+    assert.equal(tune(product(2048), p).stage, undefined)
 })
 
 test('a map over contiguous elements loads vectors; small kernels are left plain', () => {

@@ -14,6 +14,7 @@ import { label, layoutOf } from './layout.ts'
 import { machineOf } from './load.ts'
 import { profileOf } from './presets.ts'
 import { renderWGSL } from './render.ts'
+import { isStage } from './staged.ts'
 import { makeTimer, type Timer } from './timing.ts'
 import { worthTrying } from './tune.ts'
 
@@ -48,20 +49,29 @@ export function memoryStore(): ScheduleStore {
 /** A choice as a line: `softmax / sum 4096 x 1024+: vector 1, team 64; 12.3 us, 20.1 us untuned`. */
 export const describeChoice = ({
   kernel,
-  schedule: { vector, tiles, team },
+  schedule: { vector, tiles, team, stage },
   time,
   untuned,
 }: Choice): string => {
-  const parts = [
+  const inRegisters = [
     ...(vector === null ? [] : [`vector ${vector}`]),
     ...tiles.map(t => `tile ${t.axis} by ${t.size}`),
     ...(team === undefined ? [] : [`team ${team}`]),
   ]
+  const parts =
+    stage === undefined
+      ? inRegisters
+      : [
+          `blocks of ${stage.block.join(' x ')}`,
+          `tiles of ${stage.tile.join(' x ')}`,
+          `depth ${stage.depth}`,
+          `${stage.buffers} buffer${stage.buffers > 1 ? 's' : ''}`,
+        ]
   return `${kernel}: ${parts.join(', ') || 'plain'}; ${time.toFixed(1)} us, ${untuned.toFixed(1)} us untuned`
 }
 
 /** Schedules measured for a kernel. */
-const CANDIDATES = 8
+const CANDIDATES = 10
 /** A choice other than the untuned one must be so much faster: timers and other processes make noise. */
 const GAIN = 0.95
 
@@ -111,6 +121,7 @@ export function asChoice(x: unknown, kernel: Kernel): Choice | null {
   if (s.vector !== null && !isAxis(s.vector)) return null
   if (!Array.isArray(s.tiles) || !s.tiles.every(t => isAxis(t?.axis) && isSize(t?.size))) return null
   if ('team' in s && !isSize(s.team)) return null
+  if ('stage' in s && !isStage(s.stage)) return null
   const fields = ['time', 'untuned'].every(f => typeof Reflect.get(x, f) === 'number')
   // every field was looked at
   return fields && 'kernel' in x && typeof x.kernel === 'string' ? (x as Choice) : null

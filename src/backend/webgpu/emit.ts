@@ -33,6 +33,8 @@ export interface Emitter {
   readonly levels: readonly (readonly string[])[]
   /** The accumulators' variables, and what each starts from. */
   readonly accumulators: ReadonlyMap<string, { readonly index: number; readonly from: string }>
+  /** The name or text of an instruction's value at a position; its statements precede those that follow. */
+  value(id: number, at: At): string
   /** Combines the values at some steps of the reduce axes: f32 sums pair by pair, then with the accumulator. */
   accumulate(index: number, steps: readonly At[], partial: string): void
   store(s: Store, at: At): void
@@ -55,6 +57,7 @@ export const bindingType = (k: Kernel, slots: readonly Slot[], binding: number):
  * @param quads    the bindings that hold vectors of four
  * @param levelOf  the level at which a reduce axis exists (1: the outermost loop)
  * @param depth    the number of loops
+ * @param result   what holds an accumulator's result at a position, where `accumulate` is not what makes it
  */
 export function makeEmitter(
   k: Kernel,
@@ -63,6 +66,7 @@ export function makeEmitter(
   quads: ReadonlySet<number>,
   levelOf: ReadonlyMap<number, number>,
   depth: number,
+  result: ((accumulator: number, at: At) => string) | null = null,
 ): Emitter {
   const epilogue = depth + 1
   const all = instructions(k)
@@ -242,7 +246,9 @@ export function makeEmitter(
         return named(load(x, at, floor))
       case 'acc':
         return {
-          text: accumulator(x.accumulator, at) + (isArg(k, x.accumulator) ? '_at' : ''),
+          text:
+            result?.(x.accumulator, at) ??
+            accumulator(x.accumulator, at) + (isArg(k, x.accumulator) ? '_at' : ''),
           level: epilogue,
         }
       case 'scalar': {
@@ -308,6 +314,7 @@ export function makeEmitter(
   return {
     levels,
     accumulators,
+    value: (id, at) => value(id, at).text,
     accumulate(n, steps, partial) {
       const { how, value: id } = k.accumulators[n]
       const [at] = steps

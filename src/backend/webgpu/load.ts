@@ -38,6 +38,7 @@ export const machineOf = ({ info }: Device): Machine => ({
   hidesTrips: info.software,
   neighbours: !info.software,
   subgroups: info.features.includes('subgroups') ? { min: Math.max(info.subgroups.min, 1) } : null,
+  workgroupBytes: info.limits.maxComputeWorkgroupStorageSize,
 })
 
 /**

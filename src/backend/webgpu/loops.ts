@@ -157,4 +157,4 @@ const UNROLLED_LOADS = 24
  * the error is about n / 2 roundings, of blocks of blocks the number in a block. Drivers fold compensated sums.
  * Entering a loop costs: invocations with many results, which are contractions, do it less often.
  */
-const RUNS = { few: { longest: 16, block: 16 }, many: { longest: 1024, block: 256 } } as const
+export const RUNS = { few: { longest: 16, block: 16 }, many: { longest: 1024, block: 256 } } as const

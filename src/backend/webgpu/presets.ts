@@ -8,7 +8,9 @@
  * GPUs are not measured: they follow from what is published of the chips (lanes, registers, size of subgroups), and
  * autotune.ts measures the rest. A GPU needs many invocations to hide its memory behind.
  */
+import type { Stage } from '../kernel.ts'
 import type { AdapterInfo } from './dawn.ts'
+import { bytesOfStage } from './staged.ts'
 
 /** The weights. Costs are in multiply-and-adds. */
 export interface Profile {
@@ -26,6 +28,8 @@ export interface Profile {
   readonly invocation: number
   /** Sizes of teams to choose from (team.ts): none where barriers cost more than they bring. */
   readonly teams: readonly number[]
+  /** Stages of contractions to choose from (staged.ts), the preferred ones of equals first: none likewise. */
+  readonly stages: readonly Stage[]
 }
 
 /** Mesa's lavapipe: 8 lanes on each core, compiles 500 statements in 50 ms. */
@@ -37,6 +41,7 @@ const lavapipe: Profile = {
   apart: null,
   invocation: 12,
   teams: [],
+  stages: [],
 }
 /** SwiftShader: 4 lanes, compiles 64 multiply-and-adds in 200 ms. */
 const swiftshader: Profile = {
@@ -47,7 +52,31 @@ const swiftshader: Profile = {
   apart: null,
   invocation: 12,
   teams: [],
+  stages: [],
 }
+const stage = (
+  rows: number,
+  columns: number,
+  tile: Stage['tile'],
+  depth: number,
+  buffers: Stage['buffers'] = 2,
+): Stage => ({ block: [rows, columns], tile, depth, buffers })
+/** Blocks that others found good, from the largest to the smallest. */
+const stages: readonly Stage[] = [
+  stage(128, 128, [8, 8], 16),
+  stage(128, 128, [8, 8], 8),
+  stage(128, 64, [8, 4], 16),
+  stage(128, 64, [8, 4], 8),
+  stage(64, 128, [4, 8], 16),
+  stage(64, 128, [4, 8], 8),
+  stage(64, 64, [4, 4], 16),
+  stage(64, 64, [8, 8], 16),
+  stage(64, 64, [4, 4], 32, 1),
+  stage(32, 32, [4, 4], 16),
+]
+/** Workgroup memory that WebGPU guarantees. */
+const GUARANTEED_BYTES = 16384
+
 /** A GPU of which nothing else is known. */
 const gpu: Profile = {
   results: 64,
@@ -57,6 +86,7 @@ const gpu: Profile = {
   apart: 12,
   invocation: 8,
   teams: [32, 64, 128, 256],
+  stages,
 }
 /** By vendor, as WebGPU names them. Unmeasured: see Note [Adapters]. */
 const gpus: Readonly<Record<string, Profile>> = {
@@ -73,12 +103,16 @@ const gpus: Readonly<Record<string, Profile>> = {
 }
 
 /** What of an adapter is looked at. */
-export type Adapter = Pick<AdapterInfo, 'software' | 'name'> & Partial<Pick<AdapterInfo, 'vendor'>>
+export type Adapter = Pick<AdapterInfo, 'software' | 'name'> &
+  Partial<Pick<AdapterInfo, 'vendor'>> & {
+    readonly limits?: Pick<AdapterInfo['limits'], 'maxComputeWorkgroupStorageSize'>
+  }
 
-/** The profile of an adapter. Unknown software adapters compile slowly. */
-export const profileOf = ({ software, name, vendor }: Adapter): Profile =>
-  software
-    ? /llvmpipe|lavapipe/.test(name)
-      ? lavapipe
-      : swiftshader
-    : (gpus[vendor ?? ''] ?? Object.entries(gpus).find(([key]) => name.includes(key))?.[1] ?? gpu)
+/** The profile of an adapter: what it has registers and memory for. Unknown software adapters compile slowly. */
+export function profileOf({ software, name, vendor, limits }: Adapter): Profile {
+  if (software) return /llvmpipe|lavapipe/.test(name) ? lavapipe : swiftshader
+  const profile = gpus[vendor ?? ''] ?? Object.entries(gpus).find(([key]) => name.includes(key))?.[1] ?? gpu
+  const room = limits?.maxComputeWorkgroupStorageSize ?? GUARANTEED_BYTES
+  const fits = (s: Stage) => s.tile[0] * s.tile[1] <= profile.results && bytesOfStage(s) <= room
+  return { ...profile, stages: profile.stages.filter(fits) }
+}

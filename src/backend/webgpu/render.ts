@@ -3,13 +3,15 @@
  * a compute shader and its number of workgroups. Equal kernels give equal text, so pipelines are cached by it.
  *
  * One invocation computes one parallel point, or one register tile of them; the reduce axes are serial loops in it,
- * unless the schedule has a team share them (team.ts). Barriers are very expensive on software drivers.
+ * unless the schedule has a team share them (team.ts), or has a contraction go through workgroup memory (staged.ts).
+ * Barriers are very expensive on software drivers.
  */
 import { CompileError } from '../../dsl/errors.ts'
 import type { Kernel, Schedule } from '../kernel.ts'
 import { bindingType, makeEmitter } from './emit.ts'
 import { gridOf } from './grid.ts'
 import { isLongSum, loopsOf, nest } from './loops.ts'
+import { renderStaged, stagingOf } from './staged.ts'
 import { join, teamOf } from './team.ts'
 import { type At, quadBindings, type Slot, type Tile, tilesOf } from './tiles.ts'
 import { helpersFor } from './wgsl.ts'
@@ -40,6 +42,8 @@ export interface Machine {
   readonly neighbours: boolean
   /** The smallest subgroup, where shaders may use them. */
   readonly subgroups: { readonly min: number } | null
+  /** Bytes of memory that a workgroup may share. */
+  readonly workgroupBytes: number
 }
 const anyGPU: Machine = {
   subgroup: 32,
@@ -47,6 +51,7 @@ const anyGPU: Machine = {
   hidesTrips: false,
   neighbours: true,
   subgroups: null,
+  workgroupBytes: 16384,
 }
 
 /** Sums of one invocation up to which they are few. */
@@ -59,7 +64,8 @@ export const separateSlots = (k: Kernel): Slot[] =>
 /**
  * Renders a kernel.
  * @param schedule  tiles are computed in registers; of the `vector` axis 4 neighbours, loaded and stored as one
- *   vector where the addresses allow it; tiled reduce axes are unrolled; a team shares a reduce axis
+ *   vector where the addresses allow it; tiled reduce axes are unrolled; a team shares a reduce axis; a stage
+ *   is for contractions, where the machine has room for it
  * @param slots     one per buffer of the kernel; by default a binding each
  * @param machine   what of the device matters to the text
  * @throws CompileError  for f64, and where a size or an index does not fit in 32 bits
@@ -74,10 +80,15 @@ export function renderWGSL(
   for (const b of k.buffers)
     if (b.size >= 2 ** 31)
       throw new CompileError(`webgpu: kernel ${k.name} has a buffer of ${b.size} elements; the limit is 2^31`)
+  const nothing: Shader = { text: '', workgroups: [0, 0, 0], bindings: [], zeroBinding: null }
+  const staging = stagingOf(k, schedule, machine.workgroupBytes)
+  if (staging !== null) {
+    const { grid, quads, declarations, body } = renderStaged(k, slots, staging, machine.hidesTrips)
+    return { ...assemble(k, slots, quads, grid.size, declarations, body), workgroups: grid.workgroups }
+  }
   const tiles = tilesOf(k, schedule)
   const team = teamOf(k, schedule, tiles)
   const grid = gridOf(k, tiles, machine, team?.size ?? null)
-  const nothing: Shader = { text: '', workgroups: [0, 0, 0], bindings: [], zeroBinding: null }
   if (grid.workgroups[0] === 0) return nothing
 
   const unrolled = tiles.filter(t => k.axes[t.axis].kind === 'reduce')

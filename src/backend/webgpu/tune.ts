@@ -2,11 +2,17 @@
  * Kernel -> Schedule for a WebGPU adapter. In: the adapter's preset (presets.ts). Out: a chooser, which takes the
  * schedule of the least estimated cost per point among tiles, vectors and unrolled reductions. Deterministic, and
  * never a matter of correctness.
+ *
+ * Note [Choice of stages]. A GPU's contractions go through workgroup memory (staged.ts) where blocks fill the machine:
+ * its invocations compute `turns` rounds of tiles, idle ones and edges included, and a term of a tile of r x c results
+ * costs r c multiply-and-adds and r + c reads. The block of the least time per result is taken; where even that keeps
+ * less than a third of the machine busy, registers alone are better, for they share less and divide more finely.
  */
 import { type Affine, coefficient } from '../affine.ts'
 import { axesOf, axesOfGuard, dependencies } from '../depend.ts'
-import { type Instr, instructions, type Kernel, type Schedule } from '../kernel.ts'
+import { type Instr, instructions, type Kernel, type Schedule, type Stage } from '../kernel.ts'
 import { type Adapter, type Profile, profileOf } from './presets.ts'
+import { invocationsOf, productOf } from './staged.ts'
 import { canShare, teamOf } from './team.ts'
 import { fastestAxis, LANES, quadBindings, type Slot, type Tile, tilesOf } from './tiles.ts'
 
@@ -19,8 +25,14 @@ export const webgpuScheduler =
   (kernel: Kernel): Schedule =>
     tune(kernel, profileOf(info))
 
-/** The schedule of the least estimated cost. */
+/** The schedule of the least estimated cost; a stage before all others: see Note [Choice of stages]. */
 export const tune = (kernel: Kernel, profile: Profile): Schedule => {
+  const [stage] = stagesFor(kernel, profile, BUSY)
+  const unstaged = inRegisters(kernel, profile)
+  return stage === undefined ? unstaged : { ...unstaged, stage }
+}
+
+function inRegisters(kernel: Kernel, profile: Profile): Schedule {
   const facts = look(kernel)
   let best: Schedule = { vector: null, tiles: [] }
   let least = Infinity
@@ -35,8 +47,37 @@ export const tune = (kernel: Kernel, profile: Profile): Schedule => {
 }
 
 /**
- * Schedules worth measuring: the chosen one, then the cheapest of every kind (vector axis, tiled axes, team or not),
- * then the next cheapest.
+ * Stages by which a kernel is computed, that of the least time first.
+ * @param limit  on the time, in that of a machine that only multiplies and is full
+ */
+export function stagesFor(kernel: Kernel, profile: Profile, limit: number): readonly Stage[] {
+  const product = profile.stages.length > 0 ? productOf(kernel) : null
+  if (product === null) return []
+  const { rows, columns, batch, terms } = product
+  const timeOf = (s: Stage): number => {
+    const [r, c] = s.tile
+    const blocks = batch.extent * Math.ceil(rows.extent / s.block[0]) * Math.ceil(columns.extent / s.block[1])
+    // two workgroups of 256 invocations hide each other's waits
+    const atOnce = (2 * profile.busy) / invocationsOf(s)
+    const turns = Math.ceil(blocks / atOnce)
+    const computed = turns * atOnce * s.block[0] * s.block[1]
+    const waste = (Math.ceil(terms.extent / s.depth) * s.depth) / terms.extent
+    return ((computed * waste) / (batch.extent * rows.extent * columns.extent)) * (1 + 1 / r + 1 / c)
+  }
+  return profile.stages
+    .map(stage => ({ stage, time: timeOf(stage) }))
+    .filter(({ time }) => time <= limit)
+    .sort((a, b) => a.time - b.time)
+    .map(({ stage }) => stage)
+}
+
+/** Limits on the time of stages: to be chosen, and to be worth measuring. */
+const BUSY = 4
+const MAYBE = 16
+
+/**
+ * Schedules worth measuring: the chosen one, other stages, then the cheapest of every kind (vector axis, tiled axes,
+ * team or not), then the next cheapest.
  * @param count  at most so many
  */
 export function worthTrying(kernel: Kernel, profile: Profile, count: number): readonly Schedule[] {
@@ -48,7 +89,10 @@ export function worthTrying(kernel: Kernel, profile: Profile, count: number): re
     .map(({ s }) => s)
   const kindOf = (s: Schedule) => JSON.stringify([s.vector, s.tiles.map(t => t.axis), s.team !== undefined])
   const kinds = [...new Map(ranked.toReversed().map(s => [kindOf(s), s])).values()].reverse()
-  const wanted = [tune(kernel, profile), ...kinds.slice(0, Math.ceil(count / 2)), ...ranked]
+  const best = tune(kernel, profile)
+  const staged = stagesFor(kernel, profile, MAYBE).map(stage => ({ ...best, stage }))
+  const half = Math.ceil(count / 2)
+  const wanted = [best, ...staged.slice(0, half), ...kinds.slice(0, half), ...ranked]
   return [...new Map(wanted.map(s => [JSON.stringify(s), s])).values()].slice(0, count)
 }
 

@@ -9,7 +9,9 @@ import { nfd } from '../nfd/nfd.ts'
 import type { Aligners } from '../nfd/taps.ts'
 import type { FeatureMap } from '../nn/feature.ts'
 import { adamw, kernelsOnly, type Optimiser } from '../nn/optim.ts'
-import { encoderDecoder, pspnet, type SegmentationNet } from '../nn/pspnet.ts'
+import { pspnet } from '../nn/pspnet.ts'
+import type { SegmentationNet } from '../nn/segmentation.ts'
+import { unet } from '../nn/unet.ts'
 import type { Settings } from './settings.ts'
 
 type Taps = Readonly<Record<string, FeatureMap>>
@@ -23,9 +25,7 @@ export type Network = SegmentationNet<Taps, unknown, unknown>
  */
 export function networkOf({ net }: Pick<Settings, 'net'>, width: number, classes: number): Network {
   // A network only ever sees the trees that it made itself, and a tap is asked for by a name in `tapChannels`.
-  return (net === 'pspnet'
-    ? pspnet({ classes, width })
-    : encoderDecoder({ classes, width })) as unknown as Network
+  return (net === 'pspnet' ? pspnet({ classes, width }) : unet({ classes, width })) as unknown as Network
 }
 
 /** A distillation between such networks. */

@@ -11,7 +11,7 @@ import { scope, type Tensor } from '../dsl/tensor.ts'
 import { isTensor } from '../dsl/trace.ts'
 import { fillTree, leaves } from '../dsl/tree.ts'
 import { type Floats, featureMap, floats } from '../nn/feature.ts'
-import type { SegmentationOutput } from '../nn/pspnet.ts'
+import type { SegmentationOutput } from '../nn/segmentation.ts'
 import {
   type AnyDistillation,
   type Change,

@@ -12,7 +12,7 @@ import { isTensor } from '../dsl/trace.ts'
 import { mapTree } from '../dsl/tree.ts'
 import { type Floats, floats } from '../nn/feature.ts'
 import type { Module, Tensors, Variables } from '../nn/module.ts'
-import type { SegmentationOutput } from '../nn/pspnet.ts'
+import type { SegmentationOutput } from '../nn/segmentation.ts'
 import type { Mask } from './normalise.ts'
 
 /** What a loss may know beside the networks' outputs: the batch, the step's randomness, the step. */

@@ -12,7 +12,7 @@ import { isTensor } from '../dsl/trace.ts'
 import { fillTree, leaves } from '../dsl/tree.ts'
 import type { FeatureMap } from '../nn/feature.ts'
 import type { Module } from '../nn/module.ts'
-import type { SegmentationOutput } from '../nn/pspnet.ts'
+import type { SegmentationOutput } from '../nn/segmentation.ts'
 import type { Distillation } from './distil.ts'
 
 /** Tensors by name. */

@@ -10,7 +10,7 @@ import type { Tensor } from '../dsl/tensor.ts'
 import type { Key } from '../dsl/threefry.ts'
 import type { FeatureMap } from '../nn/feature.ts'
 import type { Module, Variables } from '../nn/module.ts'
-import type { SegmentationOutput } from '../nn/pspnet.ts'
+import type { SegmentationOutput } from '../nn/segmentation.ts'
 import { constantTeacher, type Distillation } from './distil.ts'
 import {
   type Arrays,

@@ -12,7 +12,7 @@ import { type Key, split } from '../dsl/threefry.ts'
 import { type Floats, floats } from '../nn/feature.ts'
 import type { Module, Tensors } from '../nn/module.ts'
 import type { Optimiser, OptimiserState } from '../nn/optim.ts'
-import type { SegmentationOutput } from '../nn/pspnet.ts'
+import type { SegmentationOutput } from '../nn/segmentation.ts'
 import { constantTeacher, type Distillation } from './distil.ts'
 
 /** What changes from step to step besides the state. */

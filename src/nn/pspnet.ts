@@ -22,9 +22,6 @@ import {
   segmentationNet,
 } from './segmentation.ts'
 
-export type { SegmentationNet, SegmentationOutput } from './segmentation.ts'
-export { unet as encoderDecoder } from './unet.ts'
-
 /** A PSPNet's head. */
 export interface PyramidOptions {
   readonly classes: number

@@ -19,7 +19,7 @@ import { cirkdMemory } from '../../src/nfd/memory.ts'
 import { cwd, fitnet, nfd } from '../../src/nfd/nfd.ts'
 import { cosineDecay, startAt, stopAt, warmUp } from '../../src/nfd/schedule.ts'
 import { mirrored, noisy, seenThrough } from '../../src/nfd/view.ts'
-import { encoderDecoder } from '../../src/nn/pspnet.ts'
+import { unet } from '../../src/nn/unet.ts'
 import { normals, wide } from '../support/trees.ts'
 import { constants, contextOf, labels, output, tapped, traced } from './taps.ts'
 
@@ -188,7 +188,7 @@ test('a sum of changed terms is the sum of what they are', () => {
 })
 
 test('a teacher that sees the mirror image gives outputs that lie on the pixels of the image', () => {
-  const net = encoderDecoder({ classes: 2, width: 2, depth: 2 })
+  const net = unet({ classes: 2, width: 2, depth: 2 })
   const variables = wide(net.init(key(1)))
   const [params, state] = [constants(variables.params), constants(variables.state)]
   const image = traced(normals(4, [1, 3, 8, 8]))

@@ -16,7 +16,8 @@ import { kd } from '../../src/nfd/kd.ts'
 import { fitnet, nfd } from '../../src/nfd/nfd.ts'
 import type { PairsCheck } from '../../src/nfd/taps.ts'
 import { featureMap } from '../../src/nn/feature.ts'
-import { encoderDecoder, pspnet } from '../../src/nn/pspnet.ts'
+import { pspnet } from '../../src/nn/pspnet.ts'
+import { unet } from '../../src/nn/unet.ts'
 import { arraysOf, normals, wide } from '../support/trees.ts'
 import { constants, contextOf, labels, output, tapped, traced } from './taps.ts'
 
@@ -49,7 +50,7 @@ const pair = { student: tapped(3), teacher: tapped(5), taps: [['f', 'f']] } as c
 
 test('init makes one 1 x 1 convolution without bias per pair, sized by the taps', () => {
   const s = pspnet({ classes: 4, width: 4 })
-  const t = encoderDecoder({ classes: 4, width: 6 })
+  const t = unet({ classes: 4, width: 6 })
   const { params, state } = nfd({
     student: s,
     teacher: t,
@@ -69,7 +70,7 @@ test('init makes one 1 x 1 convolution without bias per pair, sized by the taps'
 })
 
 test('a tap that a network does not have does not compile, nor do channels that differ where nothing aligns them', () => {
-  const [s, t] = [pspnet({ classes: 4, width: 4 }), encoderDecoder({ classes: 4, width: 6 })]
+  const [s, t] = [pspnet({ classes: 4, width: 4 }), unet({ classes: 4, width: 6 })]
   // @ts-expect-error stage5 is no tap of the student's
   const unknownTap = () => nfd({ student: s, teacher: t, taps: [['stage5', 'stage1']] })
   // @ts-expect-error stage4 is no tap of the teacher's

@@ -10,7 +10,7 @@ import type { Context } from '../../src/nfd/distil.ts'
 import type { Tapped } from '../../src/nfd/taps.ts'
 import { type FeatureMap, featureMap } from '../../src/nn/feature.ts'
 import type { Tensors } from '../../src/nn/module.ts'
-import type { SegmentationOutput } from '../../src/nn/pspnet.ts'
+import type { SegmentationOutput } from '../../src/nn/segmentation.ts'
 
 /** A network with the tap `f` of so many channels. */
 export const tapped = <const C extends number>(channels: C): Tapped<{ readonly f: C }> => ({

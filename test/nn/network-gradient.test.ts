@@ -14,7 +14,8 @@ import * as distil from '../../src/nfd/distil.ts'
 import { kd } from '../../src/nfd/kd.ts'
 import { nfd } from '../../src/nfd/nfd.ts'
 import type { Tensors } from '../../src/nn/module.ts'
-import { encoderDecoder, pspnet } from '../../src/nn/pspnet.ts'
+import { pspnet } from '../../src/nn/pspnet.ts'
+import { unet } from '../../src/nn/unet.ts'
 import { countOf, innerProduct, mapArrays, moved, normals, onReference, wide } from '../support/trees.ts'
 
 const classes = 3
@@ -28,7 +29,7 @@ const label = array(
   ),
 )
 
-const teacher = encoderDecoder({ classes, width: 3, depth: 2 })
+const teacher = unet({ classes, width: 3, depth: 2 })
 const student = pspnet({ classes, width: 4, poolScales: [1, 2] })
 const distillation = distil.sum(
   pipe(

@@ -10,7 +10,8 @@ import { constantTeacher } from '../../src/nfd/distil.ts'
 import { nfd } from '../../src/nfd/nfd.ts'
 import type { Tensors } from '../../src/nn/module.ts'
 import { sgd } from '../../src/nn/optim.ts'
-import { encoderDecoder, pspnet } from '../../src/nn/pspnet.ts'
+import { pspnet } from '../../src/nn/pspnet.ts'
+import { unet } from '../../src/nn/unet.ts'
 
 const classes = 3
 const side = 16
@@ -24,7 +25,7 @@ const numbers = (seed: number, shape: readonly number[]): NDArray =>
 /** A PSPNet that learns from labels and from a teacher's neck, with momentum: state in, state and gradient out. */
 export function smallTraining() {
   const student = pspnet({ classes, width: 4, poolScales: [1, 2] })
-  const teacher = encoderDecoder({ classes, width: 3, depth: 2 })
+  const teacher = unet({ classes, width: 3, depth: 2 })
   const method = nfd({ student, teacher, taps: [['neck', 'neck']] })
   const optimiser = sgd({ momentum: 0.9, weightDecay: 1e-4 })
   const teach = constantTeacher(teacher)

@@ -15,7 +15,7 @@ import { namedArrays } from '../../../src/cli/named.ts'
 import { writeSafetensors } from '../../../src/data/safetensors.ts'
 import { array } from '../../../src/dsl/array.ts'
 import { key, uniformAt } from '../../../src/dsl/threefry.ts'
-import { encoderDecoder } from '../../../src/nn/pspnet.ts'
+import { unet } from '../../../src/nn/unet.ts'
 import { checkpointOf, cotangent, type Finished, metricsOf } from '../command.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'compare-'))
@@ -35,7 +35,7 @@ const compare = (name: string, ...more: readonly string[]): Promise<Finished> =>
 /** A teacher that was never trained, and looks as if it had been. */
 const teacher = join(root, 'teacher-of-a-test.safetensors')
 {
-  const { params, state } = encoderDecoder({ classes: 6, width: 3 }).init(key(1))
+  const { params, state } = unet({ classes: 6, width: 3 }).init(key(1))
   const values = Object.entries(namedArrays({ params: { net: params }, state })).map(
     ([name, { shape, data }]) =>
       [

@@ -3,5 +3,10 @@
 import { register } from 'tsx/esm/api'
 
 register()
+// a reader that has seen enough (`| head`) is no failure
+process.stdout.on('error', e => {
+  if (e.code === 'EPIPE') process.exit()
+  throw e
+})
 const { main } = await import('../src/cli/main.ts')
 process.exitCode = await main(process.argv)

@@ -39,7 +39,7 @@ const exports = Object.fromEntries(
 mkdirSync(join(out, 'bin'))
 writeFileSync(
   join(out, 'bin', 'cotangent.js'),
-  `#!/usr/bin/env node\nimport { main } from '../src/cli/main.js'\n\nprocess.exitCode = await main(process.argv)\n`,
+  `#!/usr/bin/env node\nimport { main } from '../src/cli/main.js'\n\nprocess.stdout.on('error', e => {\n  if (e.code === 'EPIPE') process.exit()\n  throw e\n})\nprocess.exitCode = await main(process.argv)\n`,
   { mode: 0o755 },
 )
 writeFileSync(

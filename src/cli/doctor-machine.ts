@@ -108,7 +108,8 @@ function gpuDevices(): readonly string[] {
 
 /** Dawn, and on Linux the Vulkan loader and its drivers. */
 export function driverChecks(): readonly Check[] {
-  const dawn = packagedDawn()
+  const folder = process.env.COTANGENT_DAWN_DIR // the offline bundle brings its own
+  const dawn = folder ? join(folder, 'dawn.node') : packagedDawn()
   const packaged = check(
     'Dawn',
     dawn ?? `none for ${platform()} ${arch()}`,

@@ -11,6 +11,7 @@ import { type ScalarRecord, scalars } from '../dsl/scalar.ts'
 import { range } from '../dsl/shape.ts'
 import { atScope, type Eqn, results, type Tensor } from '../dsl/tensor.ts'
 import type { Walks } from './control.ts'
+import type { Reach, ReachOf } from './reach.ts'
 import { type Rule, type Rules, rules as standardRules } from './vjp.ts'
 
 const ruleOf = (rules: Rules, e: Eqn): Rule<Op> => rules[e.op] as unknown as Rule<Op>
@@ -42,33 +43,79 @@ function activeEquations(rules: Rules, eqns: readonly Eqn[], inputs: readonly Te
 const describe = (e: Eqn): string =>
   `${e.op === 'map' ? e.params.fn : e.op === 'reduce' ? e.params.how : e.op === 'call' ? e.params.name : e.op}${e.scope ? ` (in ${e.scope})` : ''}`
 
+/** Results of equations, by position. */
+class Marks {
+  readonly #marks = new Map<Eqn, Set<number>>()
+  add(t: Tensor): void {
+    const own = this.#marks.get(t.eqn)
+    if (own) own.add(t.output)
+    else this.#marks.set(t.eqn, new Set([t.output]))
+  }
+  has = (t: Tensor): boolean => this.#marks.get(t.eqn)?.has(t.output) ?? false
+  any = (e: Eqn): boolean => this.#marks.has(e)
+  of = (e: Eqn): boolean[] => e.types.map((_, i) => this.#marks.get(e)?.has(i) ?? false)
+}
+
+/** What the outputs that count move with and depend on, of all that lies between them and `inputs`. */
+function marksOf(rules: Rules, outputs: readonly Tensor[], to: Reach, inputs: readonly Tensor[]) {
+  const [moves, depends] = [new Marks(), new Marks()]
+  for (const [i, o] of outputs.entries()) {
+    if (to.moves[i] && isFloat(o.dtype)) moves.add(o)
+    if (to.depends[i]) depends.add(o)
+  }
+  const of: ReachOf = (ys, on, xs) => {
+    const marks = marksOf(rules, ys, on, xs)
+    return { moves: xs.map(marks.moves.has), depends: xs.map(marks.depends.has) }
+  }
+  for (const e of equations(outputs, inputs).reverse()) {
+    if (e.op === 'stopGradient' || !depends.any(e)) continue
+    const rule = ruleOf(rules, e)
+    const data = dataOperands(rules, e)
+    const reach: Reach =
+      rule.kind === 'own'
+        ? rule.reach(e, { moves: moves.of(e), depends: depends.of(e) }, of)
+        : {
+            moves: e.inputs.map((_, i) => moves.any(e) && data.includes(i)),
+            depends: e.inputs.map(() => true),
+          }
+    for (const [i, x] of e.inputs.entries()) {
+      if (reach.moves[i] && isFloat(x.dtype)) moves.add(x)
+      if (reach.depends[i]) depends.add(x)
+    }
+  }
+  return { moves, depends }
+}
+
 /**
  * A result that depends on an input only through operations without a derivative has no gradient: that is an
  * error with the operation's name, never a zero. `stopGradient` says that it is meant.
  */
 function checkReached(
   rules: Rules,
-  eqns: readonly Eqn[],
-  input: Tensor,
+  inputs: readonly Tensor[],
   outputs: readonly Tensor[],
-  path: string,
+  names: readonly string[],
 ): void {
-  // Active by this input alone: another one may move an operation that this one only chooses for.
-  const active = activeEquations(rules, eqns, [input])
-  const depends = new Set([input.eqn])
+  const all = outputs.map(() => true)
+  const { moves, depends } = marksOf(rules, outputs, { moves: all, depends: all }, inputs)
+  const lost = inputs.findIndex(t => depends.has(t) && !moves.has(t))
+  if (lost < 0) return
+  const on = new Set([inputs[lost].eqn])
   let culprit: Eqn | undefined
-  for (const e of eqns) {
-    if (e.op === 'stopGradient' || !e.inputs.some(x => depends.has(x.eqn))) continue
-    depends.add(e)
-    if (!active.has(e)) culprit ??= e
+  for (const e of equations(outputs, inputs)) {
+    if (!depends.any(e) || e.op === 'stopGradient' || !e.inputs.some(x => on.has(x.eqn))) continue
+    on.add(e)
+    const data = dataOperands(rules, e)
+    // it cannot move, or it does, but not with this input
+    if (moves.any(e) || !e.inputs.some((x, i) => on.has(x.eqn) && data.includes(i))) culprit ??= e
   }
-  const reached = outputs.find(o => depends.has(o.eqn))
   // Without a culprit the result is an integer or bool of an operation that has floats among its results.
-  if (reached)
-    throw new GradientError(
-      `grad: the result depends on ${path} only through ${describe(culprit ?? reached.eqn)}, which has no derivative; ` +
-        'if that is meant, put stopGradient() there',
-    )
+  const result = outputs.find(o => on.has(o.eqn))?.eqn
+  const through = culprit ?? result
+  throw new GradientError(
+    `grad: the result depends on ${names[lost]} only through ${through ? describe(through) : 'operations'}, which has no derivative; ` +
+      'if that is meant, put stopGradient() there',
+  )
 }
 
 /**
@@ -104,12 +151,8 @@ export function pullback(
     })
     cot.delete(e)
   }
-  return inputs.map((t, i) => {
-    const d = cot.get(t.eqn)?.[t.output]
-    if (d !== undefined) return d
-    checkReached(rules, equations(outputs, inputs), t, outputs, names[i])
-    return b.zerosLike(t)
-  })
+  checkReached(rules, inputs, outputs, names)
+  return inputs.map(t => cot.get(t.eqn)?.[t.output] ?? b.zerosLike(t))
 }
 
 const walksOf = (rules: Rules): Walks => ({

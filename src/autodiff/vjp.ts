@@ -20,6 +20,7 @@ import {
   scanTangents,
   type Walks,
 } from './control.ts'
+import { callReach, condReach, type Reaches, scanReach } from './reach.ts'
 
 /**
  * How a primitive is differentiated.
@@ -56,6 +57,7 @@ export type Rule<K extends Op> =
         walks: Walks,
         place: string,
       ) => readonly (Tensor | null)[]
+      readonly reach: Reaches<Eqn<K>>
     }
   | { readonly kind: 'none' }
 
@@ -228,9 +230,9 @@ export const rules: Rules = {
   },
   map: { kind: 'partials', partials: scalarPartials },
   // equations that hold functions
-  call: { kind: 'own', cotangents: callCotangents, tangents: callTangents },
-  cond: { kind: 'own', cotangents: condCotangents, tangents: condTangents },
-  scan: { kind: 'own', cotangents: scanCotangents, tangents: scanTangents },
+  call: { kind: 'own', cotangents: callCotangents, tangents: callTangents, reach: callReach },
+  cond: { kind: 'own', cotangents: condCotangents, tangents: condTangents, reach: condReach },
+  scan: { kind: 'own', cotangents: scanCotangents, tangents: scanTangents, reach: scanReach },
   input: { kind: 'none' },
   const: { kind: 'none' },
   iota: { kind: 'none' },

@@ -175,6 +175,34 @@ function unreachable(): void {
       )[0],
     /depends on operand 1 only through lt/,
   )
+  // a loop's counter: the float h never sees x itself, at any step
+  const counted = (x: Tensor, from = (t: Tensor) => t) =>
+    scan(
+      (c: { n: Tensor; h: Tensor }, z: Tensor) => [
+        { n: b.add(c.n, b.cast(b.less(from(z), 0), 'i32')), h: b.add(b.mul(c.h, 0.5), b.cast(c.n, 'f64')) },
+        null,
+      ],
+      { n: b.scalar(0, 'i32'), h: b.scalar(1, 'f64') },
+      x,
+    )[0].h
+  only(t => counted(t), /only through scan \(in head/)
+  assert.deepEqual(list(grad((t: Tensor) => counted(t, b.stopGradient))(x)), [0, 0])
+  assert.deepEqual(list(grad((t: Tensor) => b.add(counted(t), b.sum(t)))(x)), [1, 1])
+  // a result of a branch that only chooses
+  const chosen = (t: Tensor, w: Tensor) =>
+    cond(
+      flag,
+      (z: Tensor, v: Tensor) => [b.sum(v), b.cast(b.sum(z), 'i32')] as const,
+      (z: Tensor, v: Tensor) => [b.sum(v), b.cast(b.sum(z), 'i32')] as const,
+      t,
+      w,
+    )
+  only(t => {
+    const [v, n] = chosen(t, tensor([1, 2], 'f64'))
+    return b.mul(v, b.cast(n, 'f64'))
+  }, /only through cond/)
+  // an integer that nobody uses
+  assert.deepEqual(list(grad((t: Tensor) => chosen(t, x)[0])(x)), [0, 0])
   throwsGradientError(
     () => grad((p: { a: Tensor; c: Tensor }) => b.add(b.sum(p.a), asFloat(b.less(p.c, 1))))({ a: x, c: x }),
     /depends on 'c' only through lt, which/,

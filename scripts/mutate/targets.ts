@@ -16,6 +16,7 @@ export const whole: readonly Group[] = ['derivative rule', 'scalar partial']
 export const targets: readonly Target[] = [
   { file: 'src/autodiff/vjp.ts', group: 'derivative rule' },
   { file: 'src/autodiff/control.ts', group: 'derivative rule' },
+  { file: 'src/autodiff/reach.ts', group: 'derivative rule' },
   { file: 'src/dsl/scalar.ts', group: 'scalar partial', within: /^(scalars\.\w+\.partials|share|zero)\b/ },
   { file: 'src/dsl/infer.ts', group: 'shape rule' },
   { file: 'src/dsl/scalar.ts', group: 'shape rule', within: /^scalarType\b/ },

@@ -70,7 +70,9 @@ export const callCotangents: Cotangents<Eqn<'call'>> = (e, dys, wanted, walks, p
   if (rule.jvp !== undefined)
     throw new GradientError(`grad: ${place} has a forward rule (jvp) only; give it a vjp`)
   const xs = e.inputs.map(remat ? b.barrier : b.identity)
-  return walks.pullback(applied(e.params, xs), pick(xs, wanted), dys, names(`${name}'s argument`, wanted))
+  const out = floats(e.types)
+  const ys = pick(applied(e.params, xs), out)
+  return walks.pullback(ys, pick(xs, wanted), pick(dys, out), names(`${name}'s argument`, wanted))
 }
 
 /** Forward mode through a call. */

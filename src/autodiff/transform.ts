@@ -43,6 +43,7 @@ function activeEquations(rules: Rules, eqns: readonly Eqn[], inputs: readonly Te
 const describe = (e: Eqn): string =>
   `${e.op === 'map' ? e.params.fn : e.op === 'reduce' ? e.params.how : e.op === 'call' ? e.params.name : e.op}${e.scope ? ` (in ${e.scope})` : ''}`
 
+const nothing: ReadonlySet<number> = new Set()
 /** Results of equations, by position. */
 class Marks {
   readonly #marks = new Map<Eqn, Set<number>>()
@@ -51,37 +52,34 @@ class Marks {
     if (own) own.add(t.output)
     else this.#marks.set(t.eqn, new Set([t.output]))
   }
-  has = (t: Tensor): boolean => this.#marks.get(t.eqn)?.has(t.output) ?? false
-  any = (e: Eqn): boolean => this.#marks.has(e)
-  of = (e: Eqn): boolean[] => e.types.map((_, i) => this.#marks.get(e)?.has(i) ?? false)
+  of = (e: Eqn): ReadonlySet<number> => this.#marks.get(e) ?? nothing
+  among = (ts: readonly Tensor[]): ReadonlySet<number> =>
+    new Set(range(ts.length).filter(i => this.of(ts[i].eqn).has(ts[i].output)))
 }
 
-/** What the outputs that count move with and depend on, of all that lies between them and `inputs`. */
+/** Of all between `inputs` and the outputs that count, what these move with and depend on. */
 function marksOf(rules: Rules, outputs: readonly Tensor[], to: Reach, inputs: readonly Tensor[]) {
   const [moves, depends] = [new Marks(), new Marks()]
-  for (const [i, o] of outputs.entries()) {
-    if (to.moves[i] && isFloat(o.dtype)) moves.add(o)
-    if (to.depends[i]) depends.add(o)
+  const mark = (ts: readonly Tensor[], reach: Reach): void => {
+    for (const i of reach.moves) moves.add(ts[i])
+    for (const i of reach.depends) depends.add(ts[i])
   }
   const of: ReachOf = (ys, on, xs) => {
     const marks = marksOf(rules, ys, on, xs)
-    return { moves: xs.map(marks.moves.has), depends: xs.map(marks.depends.has) }
+    return { moves: marks.moves.among(xs), depends: marks.depends.among(xs) }
   }
+  mark(outputs, to)
   for (const e of equations(outputs, inputs).reverse()) {
-    if (e.op === 'stopGradient' || !depends.any(e)) continue
+    const own: Reach = { moves: moves.of(e), depends: depends.of(e) }
+    if (e.op === 'stopGradient' || own.depends.size === 0) continue
     const rule = ruleOf(rules, e)
-    const data = dataOperands(rules, e)
-    const reach: Reach =
+    const data = own.moves.size > 0 ? dataOperands(rules, e) : []
+    mark(
+      e.inputs,
       rule.kind === 'own'
-        ? rule.reach(e, { moves: moves.of(e), depends: depends.of(e) }, of)
-        : {
-            moves: e.inputs.map((_, i) => moves.any(e) && data.includes(i)),
-            depends: e.inputs.map(() => true),
-          }
-    for (const [i, x] of e.inputs.entries()) {
-      if (reach.moves[i] && isFloat(x.dtype)) moves.add(x)
-      if (reach.depends[i]) depends.add(x)
-    }
+        ? rule.reach(e, own, of)
+        : { moves: new Set(data), depends: new Set(range(e.inputs.length)) },
+    )
   }
   return { moves, depends }
 }
@@ -96,26 +94,22 @@ function checkReached(
   outputs: readonly Tensor[],
   names: readonly string[],
 ): void {
-  const all = outputs.map(() => true)
+  const all = new Set(range(outputs.length))
   const { moves, depends } = marksOf(rules, outputs, { moves: all, depends: all }, inputs)
-  const lost = inputs.findIndex(t => depends.has(t) && !moves.has(t))
-  if (lost < 0) return
+  const moving = moves.among(inputs)
+  const lost = [...depends.among(inputs)].find(i => !moving.has(i))
+  if (lost === undefined) return
   const on = new Set([inputs[lost].eqn])
-  let culprit: Eqn | undefined
   for (const e of equations(outputs, inputs)) {
-    if (!depends.any(e) || e.op === 'stopGradient' || !e.inputs.some(x => on.has(x.eqn))) continue
+    if (e.op === 'stopGradient' || depends.of(e).size === 0 || !e.inputs.some(x => on.has(x.eqn))) continue
     on.add(e)
-    const data = dataOperands(rules, e)
-    // it cannot move, or it does, but not with this input
-    if (moves.any(e) || !e.inputs.some((x, i) => on.has(x.eqn) && data.includes(i))) culprit ??= e
+    // it moves the result, but not with this input; or it cannot
+    if (moves.of(e).size > 0 || !dataOperands(rules, e).some(i => on.has(e.inputs[i].eqn)))
+      throw new GradientError(
+        `grad: the result depends on ${names[lost]} only through ${describe(e)}, which has no derivative; ` +
+          'if that is meant, put stopGradient() there',
+      )
   }
-  // Without a culprit the result is an integer or bool of an operation that has floats among its results.
-  const result = outputs.find(o => on.has(o.eqn))?.eqn
-  const through = culprit ?? result
-  throw new GradientError(
-    `grad: the result depends on ${names[lost]} only through ${through ? describe(through) : 'operations'}, which has no derivative; ` +
-      'if that is meant, put stopGradient() there',
-  )
 }
 
 /**

@@ -34,6 +34,15 @@ export const autodiffEquivalents: readonly Equivalence[] = [
     ],
   },
   {
+    file: 'src/autodiff/reach.ts',
+    proof: 'They become a set, whose order nothing reads.',
+    mutants: [
+      'condReach.branches: const branches = {[through(e.params.onTrue, to, of), through(e.params.onFalse, to, of)] => [through(e.params.onFalse, to, of), through(e.params.onTrue, to, of)]};',
+      'condReach.depends: depends: /* @__PURE__ */ new Set({[0, ...depends] => [...depends, 0]})',
+      'scanReach.grown: each((part) => {[ ...after[part], ...range(carries).filter((i) => reach[part].has(constants + i)) ] => [...range(carries).filter((i) => reach[part].has(constants + i)), ...after[part]]})',
+    ],
+  },
+  {
     file: 'src/autodiff/transform.ts',
     proof: 'An equation is visited once, and inputs are not among the equations: what is deleted is not read again. It frees memory.',
     mutants: [

@@ -83,7 +83,11 @@ function encode(
   const { workgroups } = step
   if (step.pipeline !== current) pass.setPipeline(step.pipeline)
   pass.setBindGroup(0, groupOf(device, step, buffers))
-  pass.dispatchWorkgroups(workgroups[0], workgroups[1], workgroups[2])
+  const [x, y, z] = workgroups
+  // each number costs a conversion at the border
+  if (z !== 1) pass.dispatchWorkgroups(x, y, z)
+  else if (y !== 1) pass.dispatchWorkgroups(x, y)
+  else pass.dispatchWorkgroups(x)
   return step.pipeline
 }
 

@@ -28,8 +28,9 @@ import { installRivals, startProgram } from './install.ts'
 import { describeMachine } from './machine.ts'
 import { type Entrant, measure } from './measure.ts'
 import { barPlot, compilePlot } from './plot.ts'
-import { type Result, type Run, toMarkdown, toText } from './results.ts'
-import { type Workload, workloads } from './workloads.ts'
+import { type Run, toMarkdown, toText } from './results.ts'
+import type { Result, Workload } from './types.ts'
+import { workloads } from './workloads.ts'
 
 interface Options {
   readonly only?: readonly string[]

@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import type { Answer, Child } from './child.ts'
 import type { Contender } from './contenders.ts'
 import { type Summary, summarise } from './statistics.ts'
-import type { Workload } from './workloads.ts'
+import type { Workload } from './types.ts'
 
 /** What was measured of one contender on one workload. */
 export interface Outcome extends Partial<Summary> {

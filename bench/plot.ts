@@ -3,7 +3,8 @@
  * one logarithmic axis of milliseconds, and compile time against the number of operations.
  */
 import { html, raw } from '../src/cli/html.ts'
-import { type Result, short } from './results.ts'
+import { short } from './results.ts'
+import type { Result } from './types.ts'
 
 const WIDTH = 860
 const LEFT = 250

@@ -6,15 +6,7 @@ import { type Cell, table } from '../src/cli/table.ts'
 import { isBusy, type Machine } from './machine.ts'
 import type { Outcome } from './measure.ts'
 import { limits, memoryRatio, mostMemory, ownTime, standings } from './targets.ts'
-
-/** A workload's outcomes. */
-export interface Result {
-  readonly workload: string
-  readonly title: string
-  readonly flop?: number
-  readonly bytes?: number
-  readonly outcomes: readonly Outcome[]
-}
+import type { Result } from './types.ts'
 
 /** All of a run; what bench/results/*.json holds. */
 export interface Run {

@@ -1,6 +1,9 @@
-/** The time from a process's start to its first result: opens a backend, multiplies two matrices, prints a number. */
-import * as ct from '../src/index.ts'
-import { type BackendName, openBackend } from '../src/node.ts'
+/**
+ * The time from a process's start to its first result: opens a backend, multiplies two matrices, prints a number. An
+ * application's program: it imports Cotangent by name, and so the built package where that is installed (install.ts).
+ */
+import * as ct from 'cotangent'
+import { type BackendName, openBackend } from 'cotangent/node'
 
 const [name, adapter] = process.argv.slice(2)
 // contenders.ts names the backend

@@ -3,7 +3,7 @@
  * is the rival's time over Cotangent's: 2 is twice as fast, 0.25 within four times.
  */
 import type { Outcome } from './measure.ts'
-import type { Result } from './results.ts'
+import type { Result } from './types.ts'
 
 /** A target: the rivals' best time over Cotangent's is to be at least so much. */
 export interface Target {

@@ -9,7 +9,7 @@ import * as ct from '../src/index.ts'
 import { sgd } from '../src/nn/optim.ts'
 import { pspnet } from '../src/nn/pspnet.ts'
 import { elements, type InputSpec } from './peers/harness.mjs'
-import type { Workload } from './workloads.ts'
+import type { Workload } from './types.ts'
 
 type Image = ct.Tensor<readonly [number, number, number, number], 'f32'>
 type Vector = ct.Tensor<readonly [number], 'f32'>

@@ -4,27 +4,9 @@
  * the same inputs, in bench/peers/.
  */
 import * as ct from '../src/index.ts'
-import type { InputSpec, Task } from './peers/harness.mjs'
+import type { InputSpec } from './peers/harness.mjs'
 import { cnnStep, compileOnly, pspnetStep } from './training.ts'
-
-/** A computation over flat lists of tensors. */
-export type Compute = (...inputs: readonly ct.Tensor[]) => readonly ct.Tensor[]
-
-/** A workload. */
-export interface Workload extends Task {
-  readonly title: string
-  /** `core` runs by default, `long` with --all, `gpu` with --all where the adapter is no software. */
-  readonly group: 'core' | 'long' | 'gpu'
-  readonly compute: Compute
-  /** `run` times a step; `compile` tracing and compiling; `start` a fresh process up to its first result. */
-  readonly kind: 'run' | 'compile' | 'start'
-  /** Floating-point operations of a step (a fused multiply and add is two), where they are what limits it. */
-  readonly flop?: number
-  /** Bytes read and written by a perfect implementation, where they are what limits it. */
-  readonly bytes?: number
-  /** The largest difference allowed between results, relative to the largest value (or to 1). */
-  readonly tolerance: number
-}
+import type { Workload } from './types.ts'
 
 const f32 = (name: string, shape: readonly number[], seed: number, scale = 1): InputSpec => ({
   name,

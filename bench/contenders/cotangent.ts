@@ -6,7 +6,8 @@
 import { array, compile, dispose, type Resident, read, spec, type Tensor, unwrap } from '../../src/index.ts'
 import { type BackendName, openBackend } from '../../src/node.ts'
 import { type InputSpec, type Job, serve, type Task, valuesOf } from '../peers/harness.mjs'
-import { type Workload, workloads } from '../workloads.ts'
+import type { Workload } from '../types.ts'
+import { workloads } from '../workloads.ts'
 
 const [name, adapter, threads, ...flags] = process.argv.slice(2)
 const options = {

@@ -9,20 +9,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Answer, Child } from './child.ts'
 import type { Contender } from './contenders.ts'
-import { type Summary, summarise } from './statistics.ts'
-import type { Workload } from './types.ts'
-
-/** What was measured of one contender on one workload. */
-export interface Outcome extends Partial<Summary> {
-  readonly contender: string
-  /** The first repetition, with what it compiles lazily, in ms. */
-  readonly firstMs?: number
-  /** Largest difference from Cotangent's results, relative to the largest value (or to 1). */
-  readonly difference?: number
-  readonly facts?: Readonly<Record<string, number>>
-  /** Why there is no time. */
-  readonly error?: string
-}
+import { summarise } from './statistics.ts'
+import type { Outcome, Workload } from './types.ts'
 
 /** How long to measure. */
 export interface Budget {

@@ -4,9 +4,8 @@
  */
 import { type Cell, table } from '../src/cli/table.ts'
 import { isBusy, type Machine } from './machine.ts'
-import type { Outcome } from './measure.ts'
 import { limits, memoryRatio, mostMemory, ownTime, standings } from './targets.ts'
-import type { Result } from './types.ts'
+import type { Outcome, Result } from './types.ts'
 
 /** All of a run; what bench/results/*.json holds. */
 export interface Run {

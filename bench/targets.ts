@@ -2,8 +2,7 @@
  * How fast Cotangent means to be, as ratios in one run. In: results. Out: each target with what was measured. A ratio
  * is the rival's time over Cotangent's: 2 is twice as fast, 0.25 within four times.
  */
-import type { Outcome } from './measure.ts'
-import type { Result } from './types.ts'
+import type { Outcome, Result } from './types.ts'
 
 /** A target: the rivals' best time over Cotangent's is to be at least so much. */
 export interface Target {

@@ -1,7 +1,7 @@
 /** What the bench measures, and what comes of it. */
 import type * as ct from '../src/index.ts'
-import type { Outcome } from './measure.ts'
 import type { Task } from './peers/harness.mjs'
+import type { Summary } from './statistics.ts'
 
 /** A computation over flat lists of tensors. */
 export type Compute = (...inputs: readonly ct.Tensor[]) => readonly ct.Tensor[]
@@ -20,6 +20,18 @@ export interface Workload extends Task {
   readonly bytes?: number
   /** The largest difference allowed between results, relative to the largest value (or to 1). */
   readonly tolerance: number
+}
+
+/** What was measured of one contender on one workload. */
+export interface Outcome extends Partial<Summary> {
+  readonly contender: string
+  /** The first repetition, with what it compiles lazily, in ms. */
+  readonly firstMs?: number
+  /** Largest difference from Cotangent's results, relative to the largest value (or to 1). */
+  readonly difference?: number
+  readonly facts?: Readonly<Record<string, number>>
+  /** Why there is no time. */
+  readonly error?: string
 }
 
 /** A workload's outcomes. */

@@ -9,7 +9,8 @@ import type { Accumulator, Instr, Kernel, Schedule } from '../../src/backend/ker
 import type { BufferRef, Dispatch, Plan } from '../../src/backend/plan.ts'
 import { describe } from '../../src/backend/webgpu/dawn.ts'
 import { openDevice } from '../../src/backend/webgpu/device.ts'
-import { type WebGPUOptions, webgpuBackend } from '../../src/backend/webgpu/executor.ts'
+import { webgpuBackend } from '../../src/backend/webgpu/executor.ts'
+import type { WebGPUOptions } from '../../src/backend/webgpu/options.ts'
 import { array } from '../../src/dsl/array.ts'
 import type { DType, TypedArray } from '../../src/dsl/dtype.ts'
 

@@ -15,32 +15,13 @@ import { sameShape, showType, size } from '../../dsl/shape.ts'
 import type { TensorType } from '../../dsl/tensor.ts'
 import { type Argument, type Backend, isResident, type Program, type Resident } from '../backend.ts'
 import type { Plan } from '../plan.ts'
-import type { KernelTime } from '../work.ts'
 import { describe } from './dawn.ts'
 import type { Device } from './device.ts'
 import { submit } from './encode.ts'
 import { bytesOf, webgpuDTypes } from './layout.ts'
 import { type Executable, fillWithNaN, load, toWords } from './load.ts'
+import type { WebGPUOptions } from './options.ts'
 import { makePool, type Pool, type PooledBuffer } from './pool.ts'
-
-export interface WebGPUOptions {
-  /** Fills the arena and every result with NaN before each run: what is read unwritten shows. For tests. */
-  readonly poison?: boolean
-  /**
-   * Is called after every run with the time of each kernel, by the device's clock. Each kernel then is a compute
-   * pass of its own and every run waits for its end. Needs the feature `timestamp-query`.
-   */
-  readonly profile?: (times: readonly KernelTime[]) => void
-  /**
-   * Bytes on the device beyond which dead arrays are collected before more is allocated; grows with what is alive.
-   * Default: 1 GiB.
-   */
-  readonly memoryBudget?: number
-  /** Changes the schedules of a plan before it is compiled: the tuner's hook. */
-  readonly refine?: (plan: Plan) => Promise<Plan>
-  /** Splits long plans, for drivers that kill what runs too long. Default: no limit. */
-  readonly maxDispatchesPerSubmit?: number
-}
 
 /** Runs that may be submitted without a wait: back-pressure for loops that never read. */
 const RUNS_AHEAD = 32

@@ -3,7 +3,7 @@
  */
 import { CompileError } from '../../dsl/errors.ts'
 import type { Kernel } from '../kernel.ts'
-import type { Machine } from './render.ts'
+import type { Machine } from './machine.ts'
 import { fastestAxis, type Tile } from './tiles.ts'
 
 export interface Grid {

@@ -11,10 +11,11 @@ import { type Plan, peakBytes } from '../plan.ts'
 import { BUFFER_USAGE } from './buffers.ts'
 import type { Device } from './device.ts'
 import { makeStep, type Resource, type Step } from './encode.ts'
-import type { WebGPUOptions } from './executor.ts'
 import { bytesOf, checkLimits, label, layoutOf, type Span } from './layout.ts'
+import type { Machine } from './machine.ts'
+import type { WebGPUOptions } from './options.ts'
 import type { Pool } from './pool.ts'
-import { type Machine, renderWGSL } from './render.ts'
+import { renderWGSL } from './render.ts'
 import { makeTimer, type Timer, timesOf } from './timing.ts'
 
 /** A compiled plan: what is left of it when its constants are on the device. */

@@ -11,6 +11,7 @@ import type { Kernel, Schedule } from '../kernel.ts'
 import { bindingType, makeEmitter } from './emit.ts'
 import { gridOf } from './grid.ts'
 import { isLongSum, loopsOf, nest } from './loops.ts'
+import type { Machine } from './machine.ts'
 import { renderStaged, stagingOf } from './staged.ts'
 import { join, teamOf } from './team.ts'
 import { type At, quadBindings, type Slot, type Tile, tilesOf } from './tiles.ts'
@@ -27,24 +28,6 @@ export interface Shader {
   readonly zeroBinding: number | null
 }
 
-/** What of a device matters to a shader's text. */
-export interface Machine {
-  /** Invocations that run together: where there are few, workgroups are of this size. */
-  readonly subgroup: number
-  /**
-   * The longest reduce loop goes innermost, where the order of the terms is free. Software drivers pay for entering
-   * a loop; a GPU gains more from windows whose elements stay in the cache.
-   */
-  readonly longestInnermost: boolean
-  /** Whether the driver unrolls too much: see Note [Hidden trips] in loops.ts. */
-  readonly hidesTrips: boolean
-  /** Whether invocations that run together should touch neighbours in memory, so that their accesses merge. */
-  readonly neighbours: boolean
-  /** The smallest subgroup, where shaders may use them. */
-  readonly subgroups: { readonly min: number } | null
-  /** Bytes of memory that a workgroup may share. */
-  readonly workgroupBytes: number
-}
 const anyGPU: Machine = {
   subgroup: 32,
   longestInnermost: false,

@@ -8,7 +8,7 @@
  */
 import { instructions, type Kernel, type Schedule } from '../kernel.ts'
 import type { Emitter } from './emit.ts'
-import type { Machine } from './render.ts'
+import type { Machine } from './machine.ts'
 import type { Tile } from './tiles.ts'
 import { combine, storageType } from './wgsl.ts'
 

@@ -9,14 +9,12 @@ import { showType } from '../dsl/shape.ts'
 import { scope, type Tensor } from '../dsl/tensor.ts'
 import { foldIn, type Key } from '../dsl/threefry.ts'
 import { mismatch, type ShapeMismatch } from '../dsl/types/mismatch.ts'
+import type { Channels } from '../nn/channels.ts'
 import { type FeatureMap, type Floats, floats } from '../nn/feature.ts'
 import type { Tensors } from '../nn/module.ts'
 import { type Align, type Fit, resized } from './align.ts'
 import { maskAt, type Term } from './compare.ts'
 import { type Context, checkWeight, type Distillation, type None } from './distil.ts'
-
-/** The channels of taps, by name. */
-export type Channels = { readonly [tap: string]: number }
 
 /** What a feature distillation needs to know of a network: a `SegmentationNet`, or anything that names its taps. */
 export interface Tapped<C extends Channels> {
@@ -31,12 +29,10 @@ export type TapsAt<Pairs extends readonly (readonly [string, string])[], Who ext
   readonly [K in Pairs[number][Who]]: FeatureMap
 }
 
-/** A sentence for taps of different channels; `number` is checked when the method is made. */
-type ChannelCheck<S extends number, T extends number> = number extends S | T
-  ? unknown
-  : [S, T] extends [T, S]
-    ? unknown
-    : ShapeMismatch<`the student's tap has ${S} channels, the teacher's ${T}: leave out align, or give conv1x1`>
+/** A sentence for channels that cannot be equal; `number` is checked when the method is made. */
+type ChannelCheck<S extends number, T extends number> = [S & T] extends [never]
+  ? ShapeMismatch<`the student's tap has ${S} channels, the teacher's ${T}: leave out align, or give conv1x1`>
+  : unknown
 /** The check of each pair, where nothing aligns the channels. */
 export type PairsCheck<Pairs, SC extends Channels, TC extends Channels, F extends Fit> = F extends 'equal'
   ? {

@@ -4,6 +4,7 @@
  */
 import { UsageError } from '../dsl/errors.ts'
 import type { Tensor } from '../dsl/tensor.ts'
+import type { BackboneChannels, TapsOf } from './channels.ts'
 import type { FeatureMap } from './feature.ts'
 import type { Module } from './module.ts'
 
@@ -15,17 +16,11 @@ export type Stages = {
   readonly stage4: FeatureMap
 }
 
-/** The stages, and what else a backbone shows: the constraint of everything that stands on one. */
-export type Features = Stages & { readonly [name: string]: FeatureMap }
-
-/** The channels of named features. */
-export type ChannelsOf<Taps> = { readonly [K in keyof Taps]: number }
-
-/** A feature extractor. @typeParam Taps the features by name: the stages, and what else the network shows */
-export interface Backbone<Taps extends Features, P, S> extends Module<Tensor, Taps, P, S> {
+/** A feature extractor. @typeParam C the channels of its features by name, literal where they are known */
+export interface Backbone<C extends BackboneChannels, P, S> extends Module<Tensor, TapsOf<C>, P, S> {
   /** `resnet50`, `mobilenetV2 width 0.5, stride 8` */
   readonly name: string
-  readonly tapChannels: ChannelsOf<Taps>
+  readonly tapChannels: C
 }
 
 /** The input's size over the last stage's. */

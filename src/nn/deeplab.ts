@@ -7,7 +7,8 @@ import { relu } from '../dsl/ops/activation.ts'
 import { adaptiveAvgPool2d } from '../dsl/ops/pool.ts'
 import { concat } from '../dsl/ops/shape.ts'
 import type { Tensor } from '../dsl/tensor.ts'
-import { checkPositive, type Features } from './backbone.ts'
+import { checkPositive } from './backbone.ts'
+import type { BackboneChannels } from './channels.ts'
 import { compose, onTap, sequential } from './compose.ts'
 import { auxiliaryHead } from './fcn.ts'
 import { type FeatureMap, type Floats, featureMap } from './feature.ts'
@@ -45,11 +46,11 @@ const pooled = (from: number, to: number) =>
   )
 
 /** Atrous spatial pyramid pooling. */
-export interface AsppOptions {
+export interface AsppOptions<N extends number = number> {
   /** The dilations of the 3 x 3 convolutions, for an output stride of 8: [12, 24, 36]. */
   readonly rates?: readonly number[]
   /** The channels of each branch and of the result: 256. */
-  readonly channels?: number
+  readonly channels?: N
   /** Whether the dilated convolutions are depthwise and pointwise ones: false. */
   readonly separable?: boolean
   /** After the projection: 0.5. */
@@ -92,7 +93,9 @@ export function aspp(
 }
 
 /** A DeepLabV3's configuration. */
-export interface DeeplabOptions<Taps extends Features, P, S> extends OnBackbone<Taps, P, S>, AsppOptions {}
+export interface DeeplabOptions<C extends BackboneChannels, P, S, N extends number>
+  extends OnBackbone<C, P, S>,
+    AsppOptions<N> {}
 
 /** torchvision's DeepLabHead: pyramid, 3 x 3 convolution, norm, rectifier, classifier. */
 const deeplabHead = (inChannels: number, classes: number, { channels = 256, ...options }: AsppOptions) =>
@@ -116,7 +119,9 @@ const deeplabHead = (inChannels: number, classes: number, { channels = 256, ...o
  * @see Chen et al. 2017, arXiv:1706.05587
  * @example deeplabv3({ classes: 19, backbone: resnet({ depth: 101, outputStride: 8 }), auxiliary: true })
  */
-export function deeplabv3<Taps extends Features, P, S>(options: DeeplabOptions<Taps, P, S>) {
+export function deeplabv3<C extends BackboneChannels, P, S, const N extends number = 256>(
+  options: DeeplabOptions<C, P, S, N>,
+) {
   const { backbone, classes, auxiliary, ...pyramid } = options
   checkPositive('deeplabv3', { classes })
   const module = compose(
@@ -131,11 +136,12 @@ export function deeplabv3<Taps extends Features, P, S>(options: DeeplabOptions<T
       return outputOf(image, stages, call.classifier(stages), call.aux_classifier?.(stages))
     },
   )
-  return segmentationNet(module, factsOf('deeplabv3', options, pyramid.channels ?? 256))
+  return segmentationNet(module, factsOf<C, N>('deeplabv3', options, pyramid.channels ?? 256))
 }
 
 /** A DeepLabV3+'s configuration; its dilated and its decoder's convolutions are separable by default. */
-export interface DeeplabPlusOptions<Taps extends Features, P, S> extends DeeplabOptions<Taps, P, S> {
+export interface DeeplabPlusOptions<C extends BackboneChannels, P, S, N extends number>
+  extends DeeplabOptions<C, P, S, N> {
   /** The channels to which the first stage is reduced: 48. */
   readonly lowChannels?: number
 }
@@ -148,7 +154,9 @@ export interface DeeplabPlusOptions<Taps extends Features, P, S> extends Deeplab
  * @see Chen et al. 2018, arXiv:1802.02611
  * @example deeplabv3plus({ classes: 19, backbone: resnet({ depth: 101, outputStride: 16 }), rates: [6, 12, 18] })
  */
-export function deeplabv3plus<Taps extends Features, P, S>(options: DeeplabPlusOptions<Taps, P, S>) {
+export function deeplabv3plus<C extends BackboneChannels, P, S, const N extends number = 256>(
+  options: DeeplabPlusOptions<C, P, S, N>,
+) {
   const { backbone, classes, lowChannels = 48, channels = 256, separable = true, rates } = options
   const { dropoutRate = 0.1 } = options
   checkPositive('deeplabv3plus', { classes, lowChannels })
@@ -174,5 +182,5 @@ export function deeplabv3plus<Taps extends Features, P, S>(options: DeeplabPlusO
       return outputOf(image, stages, { neck, logits: call.classifier(neck) }, call.aux_classifier?.(stages))
     },
   )
-  return segmentationNet(module, factsOf('deeplabv3plus', options, channels))
+  return segmentationNet(module, factsOf<C, N>('deeplabv3plus', options, channels))
 }

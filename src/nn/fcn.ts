@@ -6,7 +6,8 @@
 import { pipe } from 'fp-ts/lib/function.js'
 import { relu } from '../dsl/ops/activation.ts'
 import type { Tensor } from '../dsl/tensor.ts'
-import { checkPositive, type Features } from './backbone.ts'
+import { checkPositive } from './backbone.ts'
+import type { BackboneChannels, Quarter } from './channels.ts'
 import { compose, onTap } from './compose.ts'
 import { featureMap } from './feature.ts'
 import { batchNorm, conv, dropout } from './layers.ts'
@@ -20,9 +21,9 @@ import {
 } from './segmentation.ts'
 
 /** The options of an FCN. */
-export interface FcnOptions<Taps extends Features, P, S> extends OnBackbone<Taps, P, S> {
+export interface FcnOptions<C extends BackboneChannels, P, S, N extends number> extends OnBackbone<C, P, S> {
   /** The channels of the head: a quarter of stage 4's. */
-  readonly channels?: number
+  readonly channels?: N
   /** Before the classifier: 0.1. */
   readonly dropoutRate?: number
 }
@@ -56,13 +57,13 @@ export const fcnHead = (
 const quarter = (channels: number) => Math.max(Math.floor(channels / 4), 1)
 
 /** The auxiliary head that the options ask for, under torchvision's name: from a backbone's features to a `Head`. */
-export function auxiliaryHead<Taps extends Features, P, S>({
+export function auxiliaryHead<C extends BackboneChannels, P, S>({
   auxiliary = false,
   backbone,
   classes,
-}: OnBackbone<Taps, P, S>) {
+}: OnBackbone<C, P, S>) {
   if (auxiliary === false) return { aux_classifier: undefined }
-  const tap: keyof Taps & string = auxiliary === true ? 'stage3' : auxiliary
+  const tap: keyof C & string = auxiliary === true ? 'stage3' : auxiliary
   const head = fcnHead(backbone.tapChannels[tap], classes)
   return { aux_classifier: onTap(tap, head) }
 }
@@ -73,7 +74,9 @@ export function auxiliaryHead<Taps extends Features, P, S>({
  * @throws UsageError if a size is no positive integer
  * @example fcn({ classes: 21, backbone: resnet({ depth: 50, outputStride: 8 }), auxiliary: true })
  */
-export function fcn<Taps extends Features, P, S>(options: FcnOptions<Taps, P, S>) {
+export function fcn<C extends BackboneChannels, P, S, const N extends number = Quarter<C['stage4']>>(
+  options: FcnOptions<C, P, S, N>,
+) {
   const { backbone, classes, channels = quarter(backbone.tapChannels.stage4), dropoutRate } = options
   checkPositive('fcn', { classes, channels })
   const module = compose(
@@ -88,5 +91,5 @@ export function fcn<Taps extends Features, P, S>(options: FcnOptions<Taps, P, S>
       return outputOf(image, stages, call.classifier(stages), call.aux_classifier?.(stages))
     },
   )
-  return segmentationNet(module, factsOf('fcn', options, channels))
+  return segmentationNet(module, factsOf<C, N>('fcn', options, channels))
 }

@@ -1,5 +1,6 @@
 /** Networks, layers, optimisers and schedules: `import { nn } from 'cotangent'`, then `nn.resnet`, `nn.conv`, `nn.sgd`. */
 export * from './backbone.ts'
+export type * from './channels.ts'
 export * from './compose.ts'
 export { type Cost, costOf, countParameters } from './cost.ts'
 export * from './deeplab.ts'

@@ -8,7 +8,8 @@ import { relu, sigmoid } from '../dsl/ops/activation.ts'
 import { add, mul } from '../dsl/ops/elementwise.ts'
 import { adaptiveAvgPool2d } from '../dsl/ops/pool.ts'
 import type { Tensor } from '../dsl/tensor.ts'
-import { checkPositive, type Features } from './backbone.ts'
+import { checkPositive } from './backbone.ts'
+import type { BackboneChannels } from './channels.ts'
 import { compose, sequential } from './compose.ts'
 import { auxiliaryHead } from './fcn.ts'
 import { type Floats, featureMap } from './feature.ts'
@@ -24,11 +25,12 @@ import {
 } from './segmentation.ts'
 
 /** An LR-ASPP's configuration. */
-export interface LrasppOptions<Taps extends Features, P, S> extends OnBackbone<Taps, P, S> {
+export interface LrasppOptions<C extends BackboneChannels, P, S, N extends number>
+  extends OnBackbone<C, P, S> {
   /** The feature that is classified at its own, larger size: stage2. */
-  readonly low?: keyof Taps & string
+  readonly low?: keyof C & string
   /** The channels of the head: 128. */
-  readonly channels?: number
+  readonly channels?: N
 }
 
 /**
@@ -62,9 +64,11 @@ export const lrasppHead = (low: number, high: number, classes: number, channels 
  * @throws UsageError if a size is no positive integer
  * @example lraspp({ classes: 21, backbone: mobilenetV3({ outputStride: 16 }), low: 'low' })
  */
-export function lraspp<Taps extends Features, P, S>(options: LrasppOptions<Taps, P, S>) {
+export function lraspp<C extends BackboneChannels, P, S, const N extends number = 128>(
+  options: LrasppOptions<C, P, S, N>,
+) {
   const { backbone, classes, channels = 128 } = options
-  const low: keyof Taps & string = options.low ?? 'stage2'
+  const low: keyof C & string = options.low ?? 'stage2'
   checkPositive('lraspp', { classes, channels })
   const { [low]: lowChannels, stage4 } = backbone.tapChannels
   const module = compose(
@@ -80,5 +84,5 @@ export function lraspp<Taps extends Features, P, S>(options: LrasppOptions<Taps,
       return outputOf(image, stages, head, call.aux_classifier?.(stages))
     },
   )
-  return segmentationNet(module, factsOf('lraspp', options, channels))
+  return segmentationNet(module, factsOf<C, N>('lraspp', options, channels))
 }

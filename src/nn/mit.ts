@@ -11,7 +11,9 @@ import { add } from '../dsl/ops/elementwise.ts'
 import { attention } from '../dsl/ops/linalg.ts'
 import { permute, reshape, split } from '../dsl/ops/shape.ts'
 import type { Tensor } from '../dsl/tensor.ts'
+import type { Mul } from '../dsl/types/arithmetic.ts'
 import { checkPositive, type OutputStride, type Stages, stageGrid } from './backbone.ts'
+import { channelsAs } from './channels.ts'
 import { compose, sequential } from './compose.ts'
 import { type FeatureMap, featureMap } from './feature.ts'
 import { type Initialiser, kaimingNormal, normal } from './init.ts'
@@ -147,9 +149,9 @@ export const mitBlock = (
   )
 
 /** A mix transformer's configuration; the defaults are B0's. */
-export interface MitOptions {
+export interface MitOptions<W extends number = number> {
   /** The channels of a head of attention; the stages have 1, 2, 5 and 8 heads: 32. */
-  readonly width?: number
+  readonly width?: W
   /** The blocks of the stages: [2, 2, 2, 2]. */
   readonly blocks?: readonly [number, number, number, number]
   /** The input's size over the last stage's: 32. */
@@ -160,6 +162,13 @@ export interface MitOptions {
 
 const headsOf = [1, 2, 5, 8] as const
 const ratios = [8, 4, 2, 1] as const
+/** The channels of the four stages at a width. */
+export type MitChannels<W extends number> = {
+  readonly stage1: W
+  readonly stage2: Mul<W, 2>
+  readonly stage3: Mul<W, 5>
+  readonly stage4: Mul<W, 8>
+}
 
 /**
  * A mix transformer: MiT-B0 with its defaults, B1 at width 64.
@@ -167,12 +176,8 @@ const ratios = [8, 4, 2, 1] as const
  * @throws UsageError if a size is no positive integer or the output stride cannot be
  * @example mit({ width: 64 })
  */
-export function mit({
-  width = 32,
-  blocks = [2, 2, 2, 2],
-  outputStride = 32,
-  dropPathRate = 0.1,
-}: MitOptions = {}) {
+export function mit<const W extends number = 32>(options: MitOptions<W> = {}) {
+  const { width = 32, blocks = [2, 2, 2, 2], outputStride = 32, dropPathRate = 0.1 } = options
   checkPositive('mit', {
     width,
     ...Object.fromEntries(blocks.map((n, i) => [`blocks of stage ${i + 1}`, n])),
@@ -230,6 +235,6 @@ export function mit({
   return {
     ...module,
     name: `mit, width ${width}, blocks ${blocks.join('-')}, stride ${outputStride}`,
-    tapChannels: { stage1, stage2, stage3, stage4 },
+    tapChannels: channelsAs<MitChannels<W>>({ stage1, stage2, stage3, stage4 }),
   }
 }

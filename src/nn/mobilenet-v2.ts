@@ -9,6 +9,7 @@ import { globalAvgPool } from '../dsl/ops/pool.ts'
 import { range } from '../dsl/shape.ts'
 import type { Tensor } from '../dsl/tensor.ts'
 import { checkPositive, roundChannels } from './backbone.ts'
+import { channelsAs, type Scaled } from './channels.ts'
 import { chain, compose, sequential } from './compose.ts'
 import { type FeatureMap, featureMap } from './feature.ts'
 import { dropout, linear } from './layers.ts'
@@ -69,6 +70,9 @@ const layout = [
   [6, 320, 1, 3],
 ] as const
 
+/** The channels of the stages' last layers at width 1. */
+type Published = { readonly stage1: 24; readonly stage2: 32; readonly stage3: 96; readonly stage4: 320 }
+
 type Layer = ReturnType<typeof activated> | ReturnType<typeof invertedResidual>
 
 /** The layers `features.0` to `features.17`. */
@@ -97,8 +101,10 @@ function layersOf({ width = 1, outputStride = 32 }: MobilenetOptions): readonly 
  * @throws UsageError if the width or the output stride cannot be
  * @example mobilenetV2({ outputStride: 8 })
  */
-export const mobilenetV2 = (options: MobilenetOptions = {}) =>
-  tapped('mobilenetV2', options, layersOf(options))
+export function mobilenetV2<const W extends number = 1>(options: MobilenetOptions<W> = {}) {
+  const backbone = tapped('mobilenetV2', options, layersOf(options))
+  return { ...backbone, tapChannels: channelsAs<Scaled<Published, W>>(backbone.tapChannels) }
+}
 
 /**
  * MobileNetV2 that classifies images.

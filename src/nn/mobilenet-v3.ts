@@ -9,6 +9,7 @@ import { add, mul } from '../dsl/ops/elementwise.ts'
 import { adaptiveAvgPool2d, globalAvgPool } from '../dsl/ops/pool.ts'
 import type { Tensor } from '../dsl/tensor.ts'
 import { checkPositive, roundChannels } from './backbone.ts'
+import { channelsAs, type Scaled } from './channels.ts'
 import { chain, compose, sequential } from './compose.ts'
 import { type FeatureMap, type Floats, featureMap } from './feature.ts'
 import { conv, dropout, linear } from './layers.ts'
@@ -97,6 +98,15 @@ const layout = [
   [5, 960, 160, true, hardswish, 3],
 ] as const
 
+/** The channels of the taps at width 1. */
+type Published = {
+  readonly stage1: 24
+  readonly low: 40
+  readonly stage2: 40
+  readonly stage3: 112
+  readonly stage4: 960
+}
+
 type Layer = ReturnType<typeof activated> | ReturnType<typeof mobileBlock>
 
 /** The layers `features.0` to `features.16`. */
@@ -130,9 +140,10 @@ function layersOf({ width = 1, outputStride = 32 }: MobilenetOptions): readonly 
  * @throws UsageError if the width or the output stride cannot be
  * @example mobilenetV3({ outputStride: 16 })
  */
-export const mobilenetV3 = (options: MobilenetOptions = {}) => {
+export function mobilenetV3<const W extends number = 1>(options: MobilenetOptions<W> = {}) {
   const layers = layersOf(options)
-  return tapped('mobilenetV3', options, layers, { low: layers.findIndex(p => p.stage === 1) })
+  const backbone = tapped('mobilenetV3', options, layers, { low: layers.findIndex(p => p.stage === 1) })
+  return { ...backbone, tapChannels: channelsAs<Scaled<Published, W>>(backbone.tapChannels) }
 }
 
 /**

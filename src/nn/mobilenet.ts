@@ -9,9 +9,9 @@ import { type Initialiser, kaimingNormal, normal } from './init.ts'
 import { type BatchNormOptions, batchNorm, type ConvLayerOptions, conv } from './layers.ts'
 
 /** A MobileNet's configuration. */
-export interface MobilenetOptions {
+export interface MobilenetOptions<W extends number = number> {
   /** The multiplier of all channels, each rounded to a multiple of 8: 1. */
-  readonly width?: number
+  readonly width?: W
   /** The input's size over the last stage's: 32. */
   readonly outputStride?: OutputStride
 }

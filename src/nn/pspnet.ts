@@ -7,12 +7,20 @@ import { UsageError } from '../dsl/errors.ts'
 import { adaptiveAvgPool2d } from '../dsl/ops/pool.ts'
 import { concat } from '../dsl/ops/shape.ts'
 import type { Tensor } from '../dsl/tensor.ts'
-import { type Backbone, checkPositive, type Features, type Stages } from './backbone.ts'
+import type { Mul } from '../dsl/types/arithmetic.ts'
+import { type Backbone, checkPositive } from './backbone.ts'
+import type { BackboneChannels } from './channels.ts'
 import { compose, type ParamsOf, type StateOf, sequential } from './compose.ts'
 import { auxiliaryHead } from './fcn.ts'
 import { type FeatureMap, featureMap } from './feature.ts'
 import { convBnRelu, dropout } from './layers.ts'
-import { type ResnetOptions, resnet } from './resnet.ts'
+import {
+  type ResnetBlock,
+  type ResnetChannels,
+  type ResnetDepth,
+  type ResnetOptions,
+  resnet,
+} from './resnet.ts'
 import {
   factsOf,
   type OnBackbone,
@@ -23,20 +31,27 @@ import {
 } from './segmentation.ts'
 
 /** A PSPNet's head. */
-export interface PyramidOptions {
+export interface PyramidOptions<N extends number> {
   readonly classes: number
   /** The grids of the pyramid: [1, 2, 3, 6]. */
   readonly poolScales?: readonly number[]
   /** The channels of the neck: 512, as in the paper; 8 width with the options of a residual backbone. */
-  readonly neckChannels?: number
+  readonly neckChannels?: N
   /** Before the classifier: 0.1. */
   readonly dropoutRate?: number
 }
 
 /** A PSPNet's configuration: the head, and a backbone or the options of a residual one. */
-export type PspnetOptions<Taps extends Features, P, S> = PyramidOptions &
-  Pick<OnBackbone<Taps, P, S>, 'auxiliary'> &
-  (ResnetOptions | Pick<OnBackbone<Taps, P, S>, 'backbone'>)
+export type PspnetOptions<
+  W extends number,
+  B extends ResnetBlock,
+  N extends number,
+  C extends BackboneChannels,
+  P,
+  S,
+> = PyramidOptions<N> &
+  Pick<OnBackbone<C, P, S>, 'auxiliary'> &
+  (ResnetOptions<W, ResnetDepth, B> | Pick<OnBackbone<C, P, S>, 'backbone'>)
 
 /**
  * Pyramid pooling: means over grids of s x s cells, each through a 1 x 1 convolution, resized to x and joined to it.
@@ -65,16 +80,21 @@ export const pyramidPooling = (channels: number, branch: number, scales: readonl
  * @example pspnet({ classes: 19, backbone: resnet({ depth: 18, outputStride: 8, deepStem: true }), auxiliary: true })
  * @example pspnet({ classes: 11, width: 16 })
  */
-export function pspnet<Taps extends Features = Stages, P = Residual['params'], S = Residual['state']>(
-  options: PspnetOptions<Taps, P, S>,
-) {
+export function pspnet<
+  const W extends number = 64,
+  B extends ResnetBlock = 'basic',
+  const N extends number = Mul<W, 8>, // 512 beside a backbone, where nothing binds W
+  C extends BackboneChannels = ResnetChannels<W, B>,
+  P = Residual['params'],
+  S = Residual['state'],
+>(options: PspnetOptions<W, B, N, C, P, S>) {
   const { classes, auxiliary, poolScales = [1, 2, 3, 6], dropoutRate = 0.1 } = options
   // Without a backbone nothing binds the types but their defaults, which are the residual network's.
   const backbone =
     'backbone' in options
       ? options.backbone
       : (resnet({ blocks: oneEach, block: 'basic', outputStride: 8, ...options }) as unknown as Backbone<
-          Taps,
+          C,
           P,
           S
         >)
@@ -99,7 +119,7 @@ export function pspnet<Taps extends Features = Stages, P = Residual['params'], S
       return outputOf(image, stages, { neck, logits: call.classifier(neck) }, call.aux_classifier?.(stages))
     },
   )
-  return segmentationNet(module, factsOf('pspnet', { backbone, classes }, neckChannels))
+  return segmentationNet(module, factsOf<C, N>('pspnet', { backbone, classes }, neckChannels))
 }
 const oneEach = [1, 1, 1, 1] as const
 type Residual = {

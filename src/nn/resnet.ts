@@ -10,7 +10,9 @@ import { relu } from '../dsl/ops/activation.ts'
 import { add } from '../dsl/ops/elementwise.ts'
 import { globalAvgPool, maxPool2d } from '../dsl/ops/pool.ts'
 import type { Tensor } from '../dsl/tensor.ts'
+import type { Mul } from '../dsl/types/arithmetic.ts'
 import { checkPositive, type OutputStride, type Stages, stageGrid } from './backbone.ts'
+import { channelsAs, type Doubling } from './channels.ts'
 import { type Calls, compose, sequential } from './compose.ts'
 import { type FeatureMap, featureMap } from './feature.ts'
 import { type Initialiser, kaimingNormal } from './init.ts'
@@ -113,17 +115,27 @@ const layouts = {
 } as const
 /** ResNet-18, 34, 50 or 101. */
 export type ResnetDepth = keyof typeof layouts
+/** The channels of a block's result over its width. */
+const expansions = { basic: 1, bottleneck: 4 } as const
+/** A kind of residual block. */
+export type ResnetBlock = keyof typeof expansions
+/** The channels of the four stages at a width. */
+export type ResnetChannels<W extends number, B extends ResnetBlock> = Doubling<Mul<W, (typeof expansions)[B]>>
 
 /** A residual network's configuration. */
-export interface ResnetOptions {
+export interface ResnetOptions<
+  W extends number = number,
+  D extends ResnetDepth = ResnetDepth,
+  B extends ResnetBlock = ResnetBlock,
+> {
   /** The channels of the first stage's blocks; they double from stage to stage: 64. */
-  readonly width?: number
+  readonly width?: W
   /** 18 */
-  readonly depth?: ResnetDepth
+  readonly depth?: D
   /** The blocks of the stages: those of the depth. */
   readonly blocks?: readonly [number, number, number, number]
   /** That of the depth. */
-  readonly block?: 'basic' | 'bottleneck'
+  readonly block?: B
   /** The input's size over the last stage's: 32. */
   readonly outputStride?: OutputStride
   /** Three 3 x 3 convolutions in the place of the 7 x 7 one, as mmsegmentation's ResNetV1c: false. */
@@ -188,7 +200,6 @@ function partsOf({ width, blocks, block, outputStride, deepStem }: ReturnType<ty
     layer4: layer(3),
   }
 }
-const expansions = { basic: 1, bottleneck: 4 } as const
 
 function stagesOf(call: Calls<ReturnType<typeof partsOf>>, x: Tensor): Stages {
   const entered = call.stem ? call.stem(x) : pipe(x, call.conv1, call.bn1, relu)
@@ -215,17 +226,25 @@ const nameOf = (o: ReturnType<typeof complete>) => {
  * @throws UsageError if the depth or the output stride is none of those above, or a stage has no block
  * @example resnet({ depth: 50, outputStride: 8 })
  */
-export function resnet(options: ResnetOptions = {}) {
+export function resnet<
+  const W extends number = 64,
+  D extends ResnetDepth = 18,
+  B extends ResnetBlock = (typeof layouts)[D]['block'],
+>(options: ResnetOptions<W, D, B> = {}) {
   const all = complete(options)
   const module = compose(partsOf(all), stagesOf)
-  return { ...module, name: nameOf(all), tapChannels: stageChannels(all) }
+  return { ...module, name: nameOf(all), tapChannels: stageChannels(options) }
 }
 
 /** The channels of the four stages. @example stageChannels({ depth: 50 }).stage4 // 2048 */
-export const stageChannels = (options: ResnetOptions) => {
+export function stageChannels<
+  const W extends number = 64,
+  D extends ResnetDepth = 18,
+  B extends ResnetBlock = (typeof layouts)[D]['block'],
+>(options: ResnetOptions<W, D, B>) {
   const { width, block } = complete(options)
   const c = width * expansions[block]
-  return { stage1: c, stage2: 2 * c, stage3: 4 * c, stage4: 8 * c }
+  return channelsAs<ResnetChannels<W, B>>({ stage1: c, stage2: 2 * c, stage3: 4 * c, stage4: 8 * c })
 }
 
 /**

@@ -6,7 +6,8 @@
 import { pipe } from 'fp-ts/lib/function.js'
 import { concat, permute } from '../dsl/ops/shape.ts'
 import type { Tensor } from '../dsl/tensor.ts'
-import { checkPositive, type Features, type Stages } from './backbone.ts'
+import { checkPositive, type Stages } from './backbone.ts'
+import type { BackboneChannels } from './channels.ts'
 import { compose } from './compose.ts'
 import { auxiliaryHead } from './fcn.ts'
 import { type FeatureMap, featureMap } from './feature.ts'
@@ -22,9 +23,10 @@ import {
 } from './segmentation.ts'
 
 /** A SegFormer's configuration. */
-export interface SegformerOptions<Taps extends Features, P, S> extends OnBackbone<Taps, P, S> {
+export interface SegformerOptions<C extends BackboneChannels, P, S, N extends number>
+  extends OnBackbone<C, P, S> {
   /** The channels of the head: 256, as B0 and B1 have. */
-  readonly channels?: number
+  readonly channels?: N
   /** Before the classifier: 0.1. */
   readonly dropoutRate?: number
 }
@@ -75,7 +77,9 @@ const segformerHead = (
  * @throws UsageError if a size is no positive integer
  * @example segformer({ classes: 150, backbone: mit() }) // SegFormer-B0
  */
-export function segformer<Taps extends Features, P, S>(options: SegformerOptions<Taps, P, S>) {
+export function segformer<C extends BackboneChannels, P, S, const N extends number = 256>(
+  options: SegformerOptions<C, P, S, N>,
+) {
   const { backbone, classes, channels = 256, dropoutRate = 0.1 } = options
   checkPositive('segformer', { classes, channels })
   const module = compose(
@@ -90,5 +94,5 @@ export function segformer<Taps extends Features, P, S>(options: SegformerOptions
       return outputOf(image, stages, call.decode_head(stages), call.aux_classifier?.(stages))
     },
   )
-  return segmentationNet(module, factsOf('segformer', options, channels))
+  return segmentationNet(module, factsOf<C, N>('segformer', options, channels))
 }

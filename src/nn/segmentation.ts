@@ -5,7 +5,8 @@
  */
 import { resizeBilinear } from '../dsl/ops/resize.ts'
 import type { Tensor } from '../dsl/tensor.ts'
-import type { Backbone, ChannelsOf, Features } from './backbone.ts'
+import type { Backbone } from './backbone.ts'
+import { type BackboneChannels, channelsAs, type WithNeck } from './channels.ts'
 import type { FeatureMap } from './feature.ts'
 import { type Initialiser, normal } from './init.ts'
 import { conv } from './layers.ts'
@@ -21,53 +22,60 @@ export type SegmentationOutput<Taps> = {
   readonly taps: Taps
 }
 
-/** A segmentation network: a module from images to `SegmentationOutput`. */
-export interface SegmentationNet<Taps, P, S> extends Module<Tensor, SegmentationOutput<Taps>, P, S> {
+/**
+ * A segmentation network: a module from images to `SegmentationOutput`.
+ * @typeParam C the channels of its taps, literal where they are known
+ */
+export interface SegmentationNet<Taps, P, S, C = { readonly [K in keyof Taps]: number }>
+  extends Module<Tensor, SegmentationOutput<Taps>, P, S> {
   /** What run folders and reports call it: `pspnet(resnet18)`. */
   readonly name: string
   /** The channels of each tap. */
-  readonly tapChannels: ChannelsOf<Taps>
+  readonly tapChannels: C
   readonly classes: number
 }
 
 /** What all networks on a backbone take. */
-export interface OnBackbone<Taps extends Features, P, S> {
-  readonly backbone: Backbone<Taps, P, S>
+export interface OnBackbone<C extends BackboneChannels, P, S> {
+  readonly backbone: Backbone<C, P, S>
   readonly classes: number
   /** A second head, of a fully convolutional network, on stage 3 (or on the feature that is named): false. */
-  readonly auxiliary?: boolean | (keyof Taps & string)
+  readonly auxiliary?: boolean | (keyof C & string)
 }
 
 /** What a head gives: logits at the features' own size, and its last features. */
 export type Head = { readonly logits: FeatureMap; readonly neck: FeatureMap }
-/** The taps of a network on a backbone: the backbone's, and the head's last features before dropout and classifier. */
-export type WithNeck<Taps> = Taps & { readonly neck: FeatureMap }
 
 /** A module with what aligners and reports need to know of it. */
-export const segmentationNet = <Taps, P, S>(
+export const segmentationNet = <Taps, P, S, C>(
   module: Module<Tensor, SegmentationOutput<Taps>, P, S>,
-  facts: Omit<SegmentationNet<Taps, P, S>, 'init' | 'apply'>,
-): SegmentationNet<Taps, P, S> => ({ ...module, ...facts })
+  facts: Omit<SegmentationNet<Taps, P, S, C>, 'init' | 'apply'>,
+): SegmentationNet<Taps, P, S, C> => ({ ...module, ...facts })
 
-/** The facts of a network on a backbone. @example factsOf('fcn', { backbone, classes: 21 }, 512) */
-export const factsOf = <Taps extends Features, P, S>(
+/** The facts of a network on a backbone. @example factsOf<C, N>('fcn', { backbone, classes: 21 }, 512) */
+export const factsOf = <C extends BackboneChannels, N extends number>(
   name: string,
-  { backbone, classes }: OnBackbone<Taps, P, S>,
+  {
+    backbone,
+    classes,
+  }: {
+    readonly backbone: Pick<Backbone<C, unknown, unknown>, 'name' | 'tapChannels'>
+    readonly classes: number
+  },
   neck: number,
 ) => ({
   name: `${name}(${backbone.name})`,
-  // the channels of Taps, and the neck's
-  tapChannels: { ...backbone.tapChannels, neck } as ChannelsOf<WithNeck<Taps>>,
+  tapChannels: channelsAs<WithNeck<C, N>>({ ...backbone.tapChannels, neck }),
   classes,
 })
 
 /** A network's result from its parts; logits are resized to the image. */
-export const outputOf = <Taps extends Features>(
+export const outputOf = <Taps>(
   image: FeatureMap,
   stages: Taps,
   { logits, neck }: Head,
   auxiliary?: Head,
-): SegmentationOutput<WithNeck<Taps>> => ({
+): SegmentationOutput<Taps & { readonly neck: FeatureMap }> => ({
   logits: resizeTo(image)(logits),
   ...(auxiliary ? { auxiliary: resizeTo(image)(auxiliary.logits) } : {}),
   taps: { ...stages, neck },

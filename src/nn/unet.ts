@@ -6,7 +6,9 @@ import { pipe } from 'fp-ts/lib/function.js'
 import { maxPool2d } from '../dsl/ops/pool.ts'
 import { concat } from '../dsl/ops/shape.ts'
 import { scope, type Tensor } from '../dsl/tensor.ts'
+import type { Mul } from '../dsl/types/arithmetic.ts'
 import { checkPositive } from './backbone.ts'
+import type { TapsOf } from './channels.ts'
 import { compose, sequential } from './compose.ts'
 import { fcnHead } from './fcn.ts'
 import { type FeatureMap, featureMap } from './feature.ts'
@@ -21,14 +23,25 @@ interface StageNames {
 }
 /** How often `unet` halves the image. */
 export type Depth = keyof StageNames
-/** The taps of `unet`: each stage of the encoder, and the last features of the decoder. */
-export type UnetTaps<D extends Depth> = { readonly [K in StageNames[D] | 'neck']: FeatureMap }
+/** The channels of `unet`: of each stage of the encoder, and of the last features of the decoder. */
+export type UnetChannels<W extends number, D extends Depth> = Pick<
+  {
+    readonly stage1: Mul<W, 2>
+    readonly stage2: Mul<W, 4>
+    readonly stage3: Mul<W, 8>
+    readonly stage4: Mul<W, 16>
+    readonly neck: W
+  },
+  StageNames[D] | 'neck'
+>
+/** The taps of `unet`. */
+export type UnetTaps<D extends Depth> = TapsOf<UnetChannels<number, D>>
 
 /** An encoder-decoder's configuration. */
-export interface UnetOptions<D extends Depth> {
+export interface UnetOptions<W extends number, D extends Depth> {
   readonly classes: number
   /** The channels at full size; they double from stage to stage. */
-  readonly width: number
+  readonly width: W
   /** How often the image is halved: 3. */
   readonly depth?: D
   /** A second head on the deepest stage: false. */
@@ -46,12 +59,12 @@ const double = (from: number, to: number) =>
  * @see Ronneberger, Fischer, Brox 2015, arXiv:1505.04597
  * @example unet({ classes: 11, width: 8, depth: 3 })
  */
-export function unet<const D extends Depth = 3>({
+export function unet<const W extends number, const D extends Depth = 3>({
   classes,
   width,
   depth,
   auxiliary = false,
-}: UnetOptions<D>) {
+}: UnetOptions<W, D>) {
   checkPositive('unet', { classes, width, depth: depth ?? 3 })
   const stages = Array.from({ length: depth ?? 3 }, (_, i) => i + 1)
   const channels = (stage: number) => width * 2 ** stage
@@ -98,7 +111,7 @@ export function unet<const D extends Depth = 3>({
   const tapChannels = Object.fromEntries(stages.map(i => [`stage${i}`, channels(i)]))
   return segmentationNet(module, {
     name: `unet(width ${width}, depth ${stages.length})`,
-    tapChannels: { ...tapChannels, neck: width } as { readonly [K in keyof UnetTaps<D>]: number }, // as above
+    tapChannels: { ...tapChannels, neck: width } as UnetChannels<W, D>, // as above
     classes,
   })
 }

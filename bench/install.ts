@@ -3,9 +3,11 @@
  * rivals wanted. Out: the folder, or why it cannot be had. They are never dependencies of Cotangent.
  */
 import { spawnSync } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { transform } from 'esbuild'
+import { writePackage } from '../scripts/package.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const folder = join(root, '.cache', 'bench-peers')
@@ -47,34 +49,18 @@ export function installRivals(): { readonly folder: string } | string {
 }
 
 /**
- * The command of bench/start.ts in one plain JavaScript file, as a built package would be; in TypeScript through the
- * loader where esbuild is not there.
+ * The command of bench/start.ts in plain JavaScript, in an application's folder where the package is installed as it
+ * is published.
+ * @throws what esbuild or the disk says
  */
 export async function startProgram(): Promise<readonly string[]> {
-  const source = join(root, 'bench', 'start.ts')
-  try {
-    const { build } = await import('esbuild')
-    const out = join(root, '.cache', 'bench')
-    const outfile = join(out, 'start.mjs')
-    await build({
-      entryPoints: [source],
-      outfile,
-      bundle: true,
-      platform: 'node',
-      format: 'esm',
-      target: 'node20',
-      external: ['webgpu', '@sparticuz/chromium'],
-      logLevel: 'silent',
-      minify: true,
-      // packages in CommonJS ask for it
-      banner: {
-        js: "import{createRequire as benchRequire}from'node:module';const require=benchRequire(import.meta.url);",
-      },
-    })
-    // a thread's program is loaded by its place beside the module
-    cpSync(join(root, 'src', 'backend', 'cpu', 'worker.js'), join(out, 'worker.js'))
-    return [process.execPath, outfile]
-  } catch {
-    return [process.execPath, ...process.execArgv, source]
-  }
+  const app = join(root, '.cache', 'bench')
+  rmSync(app, { recursive: true, force: true })
+  await writePackage(join(app, 'node_modules', 'cotangent'))
+  // without a manifest of its own it would be a part of this repository, whose `cotangent` is the sources
+  writeFileSync(join(app, 'package.json'), JSON.stringify({ private: true, type: 'module' }))
+  const { code } = await transform(readFileSync(join(root, 'bench', 'start.ts'), 'utf8'), { loader: 'ts' })
+  const program = join(app, 'start.js')
+  writeFileSync(program, code)
+  return [process.execPath, program]
 }

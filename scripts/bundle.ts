@@ -48,6 +48,7 @@ const OURS = [
   'package.json',
   'tsconfig.json',
   'LICENSE',
+  'README.md',
 ]
 /** Run-time packages that `dependencies` in package.json does not name: the tests' and esbuild's binary. */
 const EXTRA_PACKAGES = ['fast-check', '@esbuild/linux-x64']
@@ -58,7 +59,7 @@ const NOT_PACKED = ['webgpu']
 const PRUNED = [
   /\.(map|flow|d\.[cm]?ts)$/,
   /\/(?!licen[cs]e)[^/]*\.(md|markdown)$/i,
-  /^fp-ts\/(es6|[A-Za-z]+\/package\.json|docs)/,
+  /^fp-ts\/([A-Za-z]+\/package\.json|docs)/,
   /^zod\/src\//,
   // A second copy of `@esbuild/linux-x64`.
   /^esbuild\/bin\//,

@@ -9,13 +9,9 @@ import { referenceBackend } from './backend/cpu/reference-backend.ts'
 import { cores, startThreads } from './backend/cpu/threads.ts'
 import { planGraph } from './backend/pipeline.ts'
 import { chooseSchedule, cpuTarget } from './backend/schedule.ts'
-import { type Choice, tuner } from './backend/webgpu/autotune.ts'
+import type { Choice } from './backend/webgpu/choice.ts'
 import type { AdapterOptions } from './backend/webgpu/dawn.ts'
-import { type Device, openDevice } from './backend/webgpu/device.ts'
-import { type WebGPUOptions, webgpuBackend } from './backend/webgpu/executor.ts'
-import { storeHalf } from './backend/webgpu/half.ts'
-import { webgpuScheduler } from './backend/webgpu/tune.ts'
-import { scheduleCache } from './data/schedule-cache.ts'
+import type { WebGPUOptions } from './backend/webgpu/options.ts'
 import { DeviceError } from './dsl/errors.ts'
 
 /** The backends, by name; `auto` is a real GPU where there is one, else the CPU. */
@@ -41,7 +37,7 @@ export interface BackendOptions extends AdapterOptions, Omit<WebGPUOptions, 'ref
   /** Told of each kernel's schedule, measured now or before; `describeChoice` makes a line of it. */
   readonly onChoice?: (choice: Choice) => void
 }
-export { type Choice, describeChoice } from './backend/webgpu/autotune.ts'
+export { type Choice, describeChoice } from './backend/webgpu/choice.ts'
 
 /**
  * Opens a backend.
@@ -92,34 +88,14 @@ const noHalf = (name: string): TE.TaskEither<DeviceError, never> =>
       `${name}: storage f16 is for WebGPU adapters with shader-f16; leave it out, or choose backend webgpu`,
     ),
   )
+/** Dawn and what writes WGSL are read when they are asked for: a first result on the CPU does not wait for them. */
 const openWebGPU = (options: BackendOptions): TE.TaskEither<DeviceError, Backend> =>
   pipe(
-    openDevice(options),
-    TE.chain(device => {
-      const { info } = device
-      const half = options.storage === 'f16'
-      if (half && !info.features.includes('shader-f16')) {
-        device.close()
-        return TE.left(
-          new DeviceError(
-            `webgpu: storage f16 needs the feature shader-f16, which ${info.name} has not; leave it out, or choose another adapter`,
-          ),
-        )
-      }
-      const plan: ToPlan = (g, donated) =>
-        planGraph(g, webgpuScheduler(info), { donated, inPlace: () => true })
-      return TE.right(
-        webgpuBackend(
-          device,
-          half ? (g, donated) => storeHalf(plan(g, donated)) : plan,
-          options.tune ? { ...options, refine: tunerOn(device, options) } : options,
-        ),
-      )
-    }),
+    TE.fromTask(() => import('./webgpu.ts')),
+    TE.chain(webgpu => webgpu.openWebGPU(options, version)),
   )
-type ToPlan = Parameters<typeof webgpuBackend>[1]
-const tunerOn = (device: Device, { tuneCache, onChoice }: BackendOptions) => {
-  const { name: adapter, driver } = device.info
-  const { version }: { readonly version: string } = createRequire(import.meta.url)('../package.json')
-  return tuner(device, scheduleCache({ adapter, driver, version }, tuneCache), onChoice)
+/** The version in package.json. */
+const version = (): string => {
+  const manifest: { readonly version: string } = createRequire(import.meta.url)('../package.json')
+  return manifest.version
 }

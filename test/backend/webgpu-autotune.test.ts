@@ -5,13 +5,8 @@ import fc from 'fast-check'
 import { referenceBackend } from '../../src/backend/cpu/reference-backend.ts'
 import type { Stage } from '../../src/backend/kernel.ts'
 import { planGraph } from '../../src/backend/pipeline.ts'
-import {
-  asChoice,
-  type Choice,
-  describeChoice,
-  memoryStore,
-  tuner,
-} from '../../src/backend/webgpu/autotune.ts'
+import { asChoice, memoryStore, tuner } from '../../src/backend/webgpu/autotune.ts'
+import { type Choice, describeChoice } from '../../src/backend/webgpu/choice.ts'
 import type { Device } from '../../src/backend/webgpu/device.ts'
 import { webgpuBackend } from '../../src/backend/webgpu/executor.ts'
 import { profileOf } from '../../src/backend/webgpu/presets.ts'

@@ -8,6 +8,7 @@
 import { type Kernel, printKernel, type Schedule } from '../kernel.ts'
 import { type Dispatch, deviceBytes, type Plan } from '../plan.ts'
 import { BUFFER_USAGE } from './buffers.ts'
+import type { Choice } from './choice.ts'
 import type { Device } from './device.ts'
 import { makeStep, type Step, submit } from './encode.ts'
 import { label, layoutOf } from './layout.ts'
@@ -17,16 +18,6 @@ import { renderWGSL } from './render.ts'
 import { isStage } from './staged.ts'
 import { makeTimer, type Timer } from './timing.ts'
 import { worthTrying } from './tune.ts'
-
-/** What was found for a kernel. */
-export interface Choice {
-  /** Its name and the extents of its axes; summed ones have a plus. */
-  readonly kernel: string
-  readonly schedule: Schedule
-  /** Microseconds of a run with it, and with the schedule that is chosen without measuring. */
-  readonly time: number
-  readonly untuned: number
-}
 
 /** Remembers choices, by a key of the kernel's content. */
 export interface ScheduleStore {
@@ -44,30 +35,6 @@ export function memoryStore(): ScheduleStore {
       for (const [key, choice] of choices) known.set(key, choice)
     },
   }
-}
-
-/** A choice as a line: `softmax / sum 4096 x 1024+: vector 1, team 64; 12.3 us, 20.1 us untuned`. */
-export const describeChoice = ({
-  kernel,
-  schedule: { vector, tiles, team, stage },
-  time,
-  untuned,
-}: Choice): string => {
-  const inRegisters = [
-    ...(vector === null ? [] : [`vector ${vector}`]),
-    ...tiles.map(t => `tile ${t.axis} by ${t.size}`),
-    ...(team === undefined ? [] : [`team ${team}`]),
-  ]
-  const parts =
-    stage === undefined
-      ? inRegisters
-      : [
-          `blocks of ${stage.block.join(' x ')}`,
-          `tiles of ${stage.tile.join(' x ')}`,
-          `depth ${stage.depth}`,
-          `${stage.buffers} buffer${stage.buffers > 1 ? 's' : ''}`,
-        ]
-  return `${kernel}: ${parts.join(', ') || 'plain'}; ${time.toFixed(1)} us, ${untuned.toFixed(1)} us untuned`
 }
 
 /** Schedules measured for a kernel. */

@@ -3,23 +3,24 @@
  * estimated cost of the innermost body per point. Schedules change speed, never results.
  */
 import { type Affine, coefficient, show } from './affine.ts'
+import { widthOf } from './cpu/nest.ts'
 import { axesOf, axesOfGuard, dependencies } from './depend.ts'
 import { type Instr, instructions, type Kernel, type Schedule } from './kernel.ts'
 
-/** What a target offers: lanes of a vector, and accumulators that stay in its registers. */
+/** What a target offers: lanes of a kernel's vectors, and accumulators that stay in its registers. */
 export interface Target {
-  readonly lanes: number
+  readonly lanes: (kernel: Kernel) => number
   readonly accumulators: number
   /** Whether loads with lanes apart are packed where many iterations share them. */
   readonly packs?: boolean
 }
 
 /** WebAssembly SIMD: 16 registers, of which more than 8 accumulators spill. */
-export const cpuTarget: Target = { lanes: 4, accumulators: 8, packs: true }
+export const cpuTarget: Target = { lanes: widthOf, accumulators: 8, packs: true }
 
 /** WGSL: scalar code. The compilers of software adapters take seconds for large unrolled bodies: few results each. */
 export const webgpuTarget = (info: { readonly software: boolean }): Target => ({
-  lanes: 1,
+  lanes: () => 1,
   accumulators: info.software ? 4 : 16,
 })
 
@@ -35,7 +36,7 @@ const TILED_BODY = 24
  * @example renderKernel(kernel, chooseSchedule(kernel, cpuTarget), 'k0')
  */
 export function chooseSchedule(kernel: Kernel, target: Target): Schedule {
-  const facts = look(kernel)
+  const facts = look(kernel, target)
   let best: Schedule = { vector: null, tiles: [] }
   let least = Infinity
   for (const s of candidates(facts, target)) {
@@ -52,6 +53,8 @@ export function chooseSchedule(kernel: Kernel, target: Target): Schedule {
 /** What the cost of a kernel depends on. */
 interface Facts {
   readonly kernel: Kernel
+  /** Of a vector. */
+  readonly lanes: number
   readonly all: readonly Instr[]
   /** Axes of every instruction. */
   readonly masks: readonly number[]
@@ -66,7 +69,7 @@ interface Facts {
   readonly conditions: readonly { readonly index: Affine; readonly mask: number }[]
 }
 
-function look(kernel: Kernel): Facts {
+function look(kernel: Kernel, target: Target): Facts {
   const masks = dependencies(kernel)
   const all = instructions(kernel)
   let reduce = 0
@@ -81,13 +84,13 @@ function look(kernel: Kernel): Facts {
   const guards = [...all.flatMap(x => (x.k === 'load' || x.k === 'inside' ? x.guard : []))]
   const distinct = new Map(guards.map(c => [`${show(c.index)} ${c.lo} ${c.hi}`, c.index]))
   const conditions = [...distinct.values()].map(index => ({ index, mask: axesOf(index, id => masks[id]) }))
-  return { kernel, all, masks, reduce, reduceSize, last, inner, conditions }
+  return { kernel, lanes: target.lanes(kernel), all, masks, reduce, reduceSize, last, inner, conditions }
 }
 
 function* candidates(f: Facts, target: Target): Generator<Schedule> {
   const { axes } = f.kernel
-  const vectors = [null, ...(target.lanes > 1 ? axes.keys() : [])].filter(
-    v => v === null || axes[v].extent >= target.lanes,
+  const vectors = [null, ...(f.lanes > 1 ? axes.keys() : [])].filter(
+    v => v === null || axes[v].extent >= f.lanes,
   )
   const tileable = f.reduce !== 0 && f.kernel.accumulators.length > 0 && f.inner.length <= TILED_BODY
   const limit = target.accumulators / Math.max(1, f.kernel.accumulators.length)
@@ -106,7 +109,7 @@ function* candidates(f: Facts, target: Target): Generator<Schedule> {
     // several vectors at once hide the latency of long chains: exp over tanh takes 0.6 of the time
     const simple = f.reduce === 0 && f.all.length <= 200 && f.conditions.length === 0 ? [1, 4] : [1]
     for (const v of vector === null ? [1] : tileable ? [1, 2, 4] : simple) {
-      if (vector !== null && v > 1 && axes[vector].extent < v * target.lanes) continue
+      if (vector !== null && v > 1 && axes[vector].extent < v * f.lanes) continue
       const own = vector !== null && v > 1 ? [{ axis: vector, size: v }] : []
       yield { vector, tiles: own }
       if (!tileable) continue
@@ -152,14 +155,14 @@ function cost(f: Facts, s: Schedule, target: Target): number {
     const lanes = bit !== 0 && !reduced
     const contiguous =
       laneStep(f, st.index, s.vector) === 1 && !(axesOfGuard(st.guard, id => masks[id]) & bit)
-    outside += results * (lanes && !contiguous ? 8 : 1)
+    outside += results * (lanes && !contiguous ? 2 * f.lanes : 1)
   }
-  if (reduced) outside += 12 * results
+  if (reduced) outside += 3 * f.lanes * results
   // one chain of additions has a latency of about 8 instructions
   const chain = kernel.accumulators.length > 0 && f.reduce !== 0 ? 8 : 0
   const perStep = Math.max(chain, inside + updates) + 2
-  const lanes = bit !== 0 ? target.lanes : 1
-  const width = (axis: number) => size(axis) * (axis === s.vector ? target.lanes : 1)
+  const lanes = bit !== 0 ? f.lanes : 1
+  const width = (axis: number) => size(axis) * (axis === s.vector ? f.lanes : 1)
   const waste = kernel.axes.reduce((n, a, i) => {
     if (a.kind === 'reduce' || a.extent === 0) return n
     return (n * Math.ceil(a.extent / width(i)) * width(i)) / a.extent
@@ -186,14 +189,14 @@ function instructionCost(f: Facts, x: Instr, mask: number, vector: number | null
       const guard = 2 * x.guard.length
       const step = laneStep(f, x.index, vector)
       const packed = packs && (mask & f.reduce) !== 0 && !(bit & f.reduce) && shares(f, mask)
-      const apart = packed ? 1.5 : 8
+      const apart = packed ? 1.5 : 2 * f.lanes
       const access = !lanes || step === 1 ? 1 : step === -1 || step === 0 ? 2 : apart
       return access + guard + (step === null || !lanes ? indexCost(f, x.index, vector) : 0)
     }
     case 'scalar': {
       const integer = x.dtype === 'i32' || x.dtype === 'u32'
       const division = x.fn === 'rem' || (x.fn === 'div' && integer)
-      if (division) return lanes ? 60 : 15
+      if (division) return lanes ? 15 * f.lanes : 15
       return x.fn === 'div' || x.fn === 'sqrt' ? 4 : 1
     }
   }
@@ -203,12 +206,12 @@ function instructionCost(f: Facts, x: Instr, mask: number, vector: number | null
 const shares = (f: Facts, mask: number): boolean =>
   f.kernel.axes.reduce((n, a, i) => (a.kind === 'parallel' && !(mask & (1 << i)) ? n * a.extent : n), 1) >= 64
 
-/** Quotients cost; those of the lanes cost four times. */
+/** Quotients cost; those of the lanes cost once a lane. */
 function indexCost(f: Facts, a: Affine, vector: number | null): number {
   let n = 0
   const bit = vector === null ? 0 : 1 << vector
   for (const { atom } of a.terms) {
-    const lanes = axesOf({ terms: [{ atom, coef: 1 }], offset: 0 }, id => f.masks[id]) & bit ? 4 : 1
+    const lanes = axesOf({ terms: [{ atom, coef: 1 }], offset: 0 }, id => f.masks[id]) & bit ? f.lanes : 1
     if (atom.k === 'div' || atom.k === 'mod') n += 3 * lanes + indexCost(f, atom.of, vector)
     else if (atom.k === 'value') n += 2 * lanes
   }

@@ -265,6 +265,23 @@ export function randomCase(seed: number): Case {
   return { kernel, data, schedules: randomSchedules(draw, axes) }
 }
 
+/** The kernel with f64 in place of f32: its vectors have two lanes, and 32-bit integers are beside f64. */
+export function widenKernel(k: Kernel): Kernel {
+  const wide = <T extends { readonly dtype: DType }>(x: T): T =>
+    x.dtype === 'f32' ? { ...x, dtype: 'f64' } : x
+  return {
+    ...k,
+    name: `${k.name} in f64`,
+    buffers: k.buffers.map(wide),
+    body: k.body.map(wide),
+    accumulators: k.accumulators.map(wide),
+    epilogue: k.epilogue.map(wide),
+  }
+}
+/** Its data. */
+export const widenData = (data: readonly TypedArray[]): TypedArray[] =>
+  data.map(d => (d instanceof Float32Array ? Float64Array.from(d) : d))
+
 /** Several schedules, the plain one first. */
 export function randomSchedules(draw: Draw, axes: readonly Axis[]): Schedule[] {
   const random = (): Schedule => ({

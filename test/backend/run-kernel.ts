@@ -16,7 +16,7 @@ const words = (dtype: DType, at: number, n: number): TypedArray => {
   return dtype === 'u32' ? new Uint32Array(buffer, at, n) : new Int32Array(buffer, at, n)
 }
 
-/** The buffers after the kernel ran; its slices in two calls, so that ranges are tested. Surroundings are NaN. */
+/** The buffers after the kernel ran; its slices in two calls, so that ranges are tested. Surroundings are NaN, and stay so. */
 export function runWasm(kernel: Kernel, schedule: Schedule, data: readonly TypedArray[]): TypedArray[] {
   const { fn, slices, scratchBytes } = renderKernel(kernel, schedule, 'f')
   const module = new WebAssembly.Module(encodeModule([fn]))
@@ -36,6 +36,14 @@ export function runWasm(kernel: Kernel, schedule: Schedule, data: readonly Typed
   const half = slices >> 1
   if (half > 0) run(...addresses, scratch, 0, half)
   if (slices > half) run(...addresses, scratch, half, slices)
+  for (const [i, v] of views.entries()) {
+    const end = addresses[i] + v.byteLength
+    const behind = new Uint8Array(memory.buffer, end, (addresses[i + 1] ?? scratch) - end)
+    assert.ok(
+      behind.every(byte => byte === 0xff),
+      `${kernel.name}: written behind b${i}`,
+    )
+  }
   return views.map((v, i) => {
     const out = data[i].slice()
     out.set(v)

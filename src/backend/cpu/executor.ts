@@ -85,7 +85,7 @@ interface Loaded {
 interface Compiled {
   readonly module: WebAssembly.Module
   readonly slices: readonly number[]
-  /** Whether a kernel copies an operand into scratch memory first. */
+  /** Whether a kernel copies an operand into scratch memory at each call, however short. */
   readonly packs: readonly boolean[]
   readonly scratchBytes: number
 }
@@ -93,8 +93,11 @@ interface Compiled {
 /** How long a run keeps the thread before others get a turn, in ms. */
 const TURN = 20
 
-/** Chunks a thread: enough that a busy core costs little. A kernel that packs its operand does so once a chunk. */
-const CHUNKS = 4
+/**
+ * Chunks a thread: enough that a core that is slow, busy or late costs little (2 chunks of a product of 512 take 5.0 ms where 16
+ * take 2.5, in the second after a pause). A kernel that packs its whole operand does so once a chunk, and gets one.
+ */
+const CHUNKS = 8
 /** A guess of a kernel's time from which threads pay for the fork and join, in ms. */
 const WORTH_THREADS = 0.02
 /** Milliseconds of such kernels after which threads are started: a first small result does not wait for them. */
@@ -305,7 +308,7 @@ async function compileKernels(dispatches: readonly Dispatch[], shared: boolean):
   return {
     module,
     slices: rendered.map(r => r.slices),
-    packs: rendered.map(r => r.scratchBytes > 0),
+    packs: rendered.map(r => r.packsEachCall),
     scratchBytes,
   }
 }

@@ -4,9 +4,8 @@
  */
 import { type Affine, type Atom, bounds, type Condition, coefficient, show } from '../affine.ts'
 import { axesOf, axesOfGuard } from '../depend.ts'
-import { type Emitter, memo } from './emit.ts'
-import { LANES } from './nest.ts'
-import { putInts } from './ops.ts'
+import { memo } from './emit.ts'
+import { laneBytes, lanesOf, putInts, putMaskAs, type Vectors } from './lanes.ts'
 import { put } from './wasm.ts'
 
 /** Where an axis stands: the position of the first lane is `local` (if any) + `base`. */
@@ -19,8 +18,7 @@ export interface Place {
 export type Shift = readonly number[]
 
 /** What index expressions need of the renderer. Masks are sets of axes as bits. */
-export interface IndexContext {
-  readonly emitter: Emitter
+export interface IndexContext extends Vectors {
   readonly places: Place[]
   readonly vector: number | null
   /** The innermost scope in which all axes of the mask stand. */
@@ -184,7 +182,7 @@ export function laneStride(c: IndexContext, a: Affine): number | null {
   return hidden ? null : coefficient(a, c.vector)
 }
 
-/** The four lanes' values of an expression, as a vector. */
+/** The lanes' values of an expression, as a vector of i32. */
 export function indexVector(c: IndexContext, a: Affine, at: Shift): number {
   const mask = axesOf(a, c.dependsOn)
   const level = c.levelOf(mask)
@@ -198,10 +196,10 @@ export function indexVector(c: IndexContext, a: Affine, at: Shift): number {
       putInts(code, [0, stride, 2 * stride, 3 * stride])
       return put(code, 'i32x4.add')
     }
-    const lanes = [0, 1, 2, 3].map(lane => index(c, a, at, lane))
+    const lanes = lanesOf(c.width).map(lane => index(c, a, at, lane))
     put(code, 'local.get', lanes[0])
     put(code, 'i32x4.splat')
-    for (let i = 1; i < LANES; i++) {
+    for (let i = 1; i < lanes.length; i++) {
       put(code, 'local.get', lanes[i])
       put(code, 'i32x4.replace_lane', i)
     }
@@ -227,7 +225,7 @@ export function insideElement(c: IndexContext, g: readonly Condition[], at: Shif
   })
 }
 
-/** The same for four lanes, as a mask. */
+/** The same for all lanes, as a vector of bools. */
 export function insideVector(c: IndexContext, g: readonly Condition[], at: Shift): number {
   const mask = axesOfGuard(g, c.dependsOn)
   const key = `insides ${guardKey(g)} ${c.shiftKey(mask, at)}`
@@ -242,6 +240,7 @@ export function insideVector(c: IndexContext, g: readonly Condition[], at: Shift
       put(code, 'i32x4.lt_u')
       if (i > 0) put(code, 'v128.and')
     }
+    putMaskAs(code, 4, laneBytes('bool', c.width))
   })
 }
 const guardKey = (g: readonly Condition[]) => g.map(x => `${x.lo},${x.hi},${show(x.index)}`).join(';')

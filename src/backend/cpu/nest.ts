@@ -2,9 +2,17 @@
  * The loops of a kernel under a schedule, made legal: which axis the lanes run over, how many positions an
  * iteration takes, in which order the loops nest, and where a long sum is split into blocks.
  */
-import { type Instr, instructions, type Kernel, type Schedule } from '../kernel.ts'
+import type { DType } from '../../dsl/dtype.ts'
+import { instructions, type Kernel, type Schedule } from '../kernel.ts'
 
-export const LANES = 4
+/** Lanes of a kernel's vectors, which have 128 bits. */
+export type Width = 2 | 4
+
+/** 4 lanes, or 2 where something in the kernel is f64: `lanes.ts` says how 32-bit values lie beside it. */
+export function widthOf(k: Kernel): Width {
+  const wide = (x: { readonly dtype: DType }) => x.dtype === 'f64'
+  return instructions(k).some(wide) || k.accumulators.some(wide) || k.buffers.some(wide) ? 2 : 4
+}
 
 /** One loop: an iteration covers `tile` groups of `lanes` neighbouring positions. */
 export interface Loop {
@@ -22,7 +30,9 @@ export interface Segment {
   readonly skip: number
 }
 export interface Nest {
+  /** The axis of the lanes, and how many there are. */
   readonly vector: number | null
+  readonly width: Width
   readonly parallel: readonly Loop[]
   readonly reduce: readonly Loop[]
   /** Float sums: after `iterations` of the reduce loop `loop` the partial sum is added to a total. */
@@ -36,10 +46,11 @@ export function makeNest(k: Kernel, s: Schedule): Nest {
   const ordered = k.stores.some(x => x.mode === 'add')
   const arg = k.accumulators.some(a => a.how === 'argmax' || a.how === 'argmin')
   const reduceAxes = k.axes.flatMap((a, i) => (a.kind === 'reduce' && a.extent !== 1 ? [i] : []))
-  const vector = ordered ? null : legalVector(k, s.vector, arg ? reduceAxes.slice(-1) : reduceAxes)
+  const width = widthOf(k)
+  const vector = ordered ? null : legalVector(k, s.vector, width, arg ? reduceAxes.slice(-1) : reduceAxes)
   const loopOf = (axis: number): Loop => {
     const { extent, kind } = k.axes[axis]
-    const lanes = axis === vector ? LANES : 1
+    const lanes = axis === vector ? width : 1
     const wanted = s.tiles.find(t => t.axis === axis)?.size ?? 1
     const dropped = ordered || (arg && kind === 'reduce' && lanes === 1)
     const tile = dropped ? 1 : Math.max(1, Math.min(wanted, Math.floor(extent / lanes)))
@@ -49,17 +60,20 @@ export function makeNest(k: Kernel, s: Schedule): Nest {
   // whole loops innermost, before them the vector axis: neighbours in memory are summed together
   const rank = (l: Loop) => (step(l) === l.extent ? 2 : l.lanes > 1 ? 1 : 0)
   const reduce = reduceAxes.map(loopOf).sort((a, b) => rank(a) - rank(b))
-  return { vector, parallel, reduce, block: blocks(k, reduce) }
+  return { vector, width, parallel, reduce, block: blocks(k, reduce) }
 }
 
 /** Whether every result is computed once: no tile overlaps another at the end of an axis. */
 export const coversOnce = (k: Kernel, s: Schedule): boolean =>
   makeNest(k, s).parallel.every(l => l.extent % step(l) === 0)
 
-function legalVector(k: Kernel, axis: number | null, reduceAxes: readonly number[]): number | null {
-  if (axis === null || k.axes[axis] === undefined || k.axes[axis].extent < LANES) return null
-  const wide = (x: { dtype: Instr['dtype'] }) => x.dtype === 'f64'
-  if (instructions(k).some(wide) || k.accumulators.some(wide) || k.buffers.some(wide)) return null
+function legalVector(
+  k: Kernel,
+  axis: number | null,
+  width: Width,
+  reduceAxes: readonly number[],
+): number | null {
+  if (axis === null || k.axes[axis] === undefined || k.axes[axis].extent < width) return null
   return k.axes[axis].kind === 'parallel' || reduceAxes.includes(axis) ? axis : null
 }
 

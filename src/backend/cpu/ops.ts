@@ -1,11 +1,11 @@
 /**
- * Scalar operations as WebAssembly: operands in locals, the result on the stack. Registers hold f32, f64, i32
- * and u32 as themselves and bool as 0 or 1; four lanes hold f32 or i32 bits, and bool as a mask of all ones.
- * The names of most instructions come from the scalar records; here are those with no instruction of their own.
+ * Scalar operations on single elements as WebAssembly: operands in locals, the result on the stack. Registers hold
+ * f32, f64, i32 and u32 as themselves and bool as 0 or 1. The names of most instructions come from the scalar records;
+ * here are those with no instruction of their own. `lanes.ts` has the operations on vectors.
  */
 import type { DType } from '../../dsl/dtype.ts'
 import { isDerived, type ScalarOp, scalars } from '../../dsl/scalar.ts'
-import { type Code, put, type ValueType } from './wasm.ts'
+import { type Code, put } from './wasm.ts'
 
 /** How an operation is applied: the operands' dtype (that of the last one) and the result's. */
 export interface Operation {
@@ -17,10 +17,11 @@ export interface Operation {
 /** The register of one element. */
 export const registerOf = (d: DType): 'i32' | 'f32' | 'f64' => (d === 'f32' || d === 'f64' ? d : 'i32')
 const isFloatRegister = (d: DType): d is 'f32' | 'f64' => d === 'f32' || d === 'f64'
-const signOf = (d: DType) => (d === 'i32' ? 's' : 'u')
+/** The suffix of instructions that read integers of a dtype. */
+export const signOf = (d: DType): 's' | 'u' => (d === 'i32' ? 's' : 'u')
 
 /** The instruction that a record names for a dtype, if any. */
-function named(fn: ScalarOp, dtype: DType): string | undefined {
+export function named(fn: ScalarOp, dtype: DType): string | undefined {
   const record = scalars[fn]
   if (isDerived(record)) throw new Error(`cpu: ${fn} must be expanded before a kernel is rendered`)
   return record.wasm === 'own' ? undefined : record.wasm[dtype]
@@ -164,165 +165,4 @@ function putExponent(code: Code, o: Operation) {
   put(code, `${i}.const`, bias)
   put(code, `${i}.sub`)
   put(code, `${o.from}.convert_${i}_s`)
-}
-
-/** Where temporary registers come from. */
-export type NewLocal = (type: ValueType) => number
-
-/** Pushes a vector whose lanes are all the element in `local`. */
-export function putSplat(code: Code, dtype: DType, local: number) {
-  if (dtype === 'bool') put(code, 'i32.const', 0)
-  put(code, 'local.get', local)
-  if (dtype === 'bool') put(code, 'i32.sub')
-  put(code, `${dtype === 'f32' ? 'f32x4' : 'i32x4'}.splat`)
-}
-
-/** Pushes one lane of a vector as an element. */
-export function putLane(code: Code, dtype: DType, local: number, lane: number) {
-  put(code, 'local.get', local)
-  put(code, `${dtype === 'f32' ? 'f32x4' : 'i32x4'}.extract_lane`, lane)
-  if (dtype === 'bool') {
-    put(code, 'i32.const', 1)
-    put(code, 'i32.and')
-  }
-}
-
-/** Pushes a vector made of four elements in locals. */
-export function putGathered(code: Code, dtype: DType, lanes: readonly number[]) {
-  putSplat(code, dtype, lanes[0])
-  for (let i = 1; i < 4; i++) {
-    if (dtype === 'bool') put(code, 'i32.const', 0)
-    put(code, 'local.get', lanes[i])
-    if (dtype === 'bool') put(code, 'i32.sub')
-    put(code, `${dtype === 'f32' ? 'f32x4' : 'i32x4'}.replace_lane`, i)
-  }
-}
-
-/** Pushes a constant vector of 32-bit integers. */
-export function putInts(code: Code, lanes: readonly number[]) {
-  const bytes = new Uint8Array(Int32Array.from(lanes).buffer)
-  put(code, 'v128.const', ...bytes)
-}
-
-/**
- * Writes one operation on four lanes.
- * @param x        vectors
- * @param dtypes   the operands' dtypes
- * @param uniform  for a shift: the local of the shift count as one i32, where all lanes share it
- */
-export function putVector(
-  code: Code,
-  o: Operation,
-  x: readonly number[],
-  dtypes: readonly DType[],
-  newLocal: NewLocal,
-  uniform: number | null,
-) {
-  const get = (i: number) => put(code, 'local.get', x[i])
-  const all = () => x.forEach((_, i) => void get(i))
-  const float = o.from === 'f32'
-  switch (o.fn) {
-    case 'select':
-      get(1)
-      get(2)
-      get(0)
-      return put(code, 'v128.bitselect')
-    case 'and':
-    case 'or':
-    case 'xor':
-      all()
-      return put(code, `v128.${o.fn}`)
-    case 'not':
-      if (o.from !== 'bool') return putLanes(code, o, x, dtypes, newLocal)
-      get(0)
-      return put(code, 'v128.not')
-    case 'isnan':
-      get(0)
-      get(0)
-      return put(code, 'f32x4.ne')
-    case 'opaque':
-    case 'bitcast':
-      return get(0)
-    case 'neg':
-    case 'abs':
-      get(0)
-      if (o.fn === 'abs' && o.from === 'u32') return
-      return put(code, `${float ? 'f32x4' : 'i32x4'}.${o.fn}`)
-    case 'max':
-    case 'min':
-      all()
-      return put(code, float ? `f32x4.${o.fn}` : `i32x4.${o.fn}_${signOf(o.from)}`)
-    case 'cast':
-      get(0)
-      return putVectorCast(code, o.from, o.to)
-    case 'exp2i':
-      // 1.5 2^23 + 127 + x ends with the bits of 127 + x, the biased exponent
-      get(0)
-      putFloats(code, 1.5 * 2 ** 23 + 127)
-      put(code, 'f32x4.add')
-      put(code, 'i32.const', 23)
-      return put(code, 'i32x4.shl')
-    case 'exponent':
-      get(0)
-      put(code, 'i32.const', 23)
-      put(code, 'i32x4.shr_u')
-      putInts(code, [127, 127, 127, 127])
-      put(code, 'i32x4.sub')
-      return put(code, 'f32x4.convert_i32x4_s')
-    case 'shl':
-    case 'shr':
-      if (uniform === null) return putLanes(code, o, x, dtypes, newLocal)
-      get(0)
-      put(code, 'local.get', uniform)
-      return put(code, o.fn === 'shl' ? 'i32x4.shl' : `i32x4.shr_${signOf(o.from)}`)
-    case 'div':
-    case 'rem':
-      if (!float) return putLanes(code, o, x, dtypes, newLocal)
-  }
-  const name = named(o.fn, o.from)
-  if (name === undefined) throw new Error(`cpu: no rule for ${o.fn} on lanes of ${o.from}`)
-  all()
-  put(code, name.replace('32.', '32x4.'))
-}
-
-function putVectorCast(code: Code, from: DType, to: DType) {
-  if (from === to) return
-  if (to === 'bool') {
-    putInts(code, [0, 0, 0, 0])
-    return put(code, from === 'f32' ? 'f32x4.ne' : 'i32x4.ne')
-  }
-  if (from === 'bool') {
-    if (to === 'f32') putFloats(code, 1)
-    else putInts(code, [1, 1, 1, 1])
-    return put(code, 'v128.and')
-  }
-  if (from === 'f32') return put(code, `i32x4.trunc_sat_f32x4_${signOf(to)}`)
-  if (to === 'f32') put(code, `f32x4.convert_i32x4_${signOf(from)}`)
-}
-
-/** Pushes a constant vector of one number. */
-export function putFloats(code: Code, x: number) {
-  put(code, 'v128.const', ...new Uint8Array(Float32Array.of(x, x, x, x).buffer))
-}
-
-/** An operation without a vector instruction: lane by lane. */
-function putLanes(
-  code: Code,
-  o: Operation,
-  x: readonly number[],
-  dtypes: readonly DType[],
-  newLocal: NewLocal,
-) {
-  const operands = dtypes.map(d => newLocal(registerOf(d)))
-  const results = [0, 1, 2, 3].map(lane => {
-    for (const [i, d] of dtypes.entries()) {
-      putLane(code, d, x[i], lane)
-      put(code, 'local.set', operands[i])
-    }
-    const r = newLocal(registerOf(o.to))
-    putScalar(code, o, operands)
-    put(code, 'local.set', r)
-    return r
-  })
-  putGathered(code, o.to, results)
 }

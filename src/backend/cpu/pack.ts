@@ -6,7 +6,7 @@ import { add, axis, constant, scale } from '../affine.ts'
 import { append, inScope, newLocal, putLoop } from './emit.ts'
 import { laneStride, type Shift, sum } from './indices.ts'
 import { type Loop, type Nest, step } from './nest.ts'
-import type { Values } from './values.ts'
+import { bytesOf, type Values } from './values.ts'
 import { put } from './wasm.ts'
 
 /** What is packed: a load, and the parallel loops over whose iterations the copy is kept. */
@@ -43,7 +43,8 @@ export function choosePacking(
     const stride = laneStride(c, x.index)
     const shared = nest.parallel.filter(l => !has(l)).reduce((n, l) => n * Math.ceil(l.extent / step(l)), 1)
     const row = x.index.terms.find(t => t.atom.k === 'axis' && t.atom.axis === last.axis)?.coef ?? 0
-    if (shared < REUSE || axes.length === 0 || (stride === 1 && Math.abs(row) * 4 < FAR)) continue
+    if (shared < REUSE || axes.length === 0 || (stride === 1 && Math.abs(row) * bytesOf(x.dtype) < FAR))
+      continue
     const variants = positions(nest.parallel.filter(has))
     const bytes = axes.reduce((n, l) => n * l.extent, 16 * variants.length)
     if (bytes > 0 && bytes <= LIMIT) return { id, axes: axes.map(l => l.axis), variants, bytes }

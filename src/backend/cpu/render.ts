@@ -1,7 +1,8 @@
 /**
  * The renderer of the CPU backend: a kernel and a schedule become one WebAssembly function, a loop nest whose
- * innermost body computes a tile of results in registers, four lanes at a time. Parallel axes that the tile does
- * not divide end with an overlapping tile (results are computed twice, equal); reduce axes with a masked one.
+ * innermost body computes a tile of results in registers, all lanes of a vector at a time. Parallel axes that the
+ * tile does not divide end with an overlapping tile (results are computed twice, equal); reduce axes with a masked
+ * one.
  */
 import { type Affine, add, axis, constant, scale } from '../affine.ts'
 import { axesOfGuard } from '../depend.ts'
@@ -9,8 +10,9 @@ import { instructions, type Kernel, type Schedule, type Store } from '../kernel.
 import { append, emitter, inScope, memo, newLocal, putLoop } from './emit.ts'
 import { type Fold, isArg, putFinish, putFlush, putUpdate, startFold } from './fold.ts'
 import { address, index, indexVector, insideElement, laneStride, type Shift } from './indices.ts'
-import { LANES, type Loop, makeNest, type Nest, type Segment, segments, step } from './nest.ts'
-import { putInts, putLane, putScalar, putVector, registerOf } from './ops.ts'
+import { lanesOf, putLane, putVector, putWordsOfBools } from './lanes.ts'
+import { type Loop, makeNest, type Nest, type Segment, segments, step } from './nest.ts'
+import { putScalar, registerOf } from './ops.ts'
 import { choosePacking, type Packing, putPacking } from './pack.ts'
 import { align, bytesOf, load, makeValues, type Values } from './values.ts'
 import { type Code, EMPTY, put, type ValueType, type WasmFunction } from './wasm.ts'
@@ -24,6 +26,8 @@ export interface Rendered {
   readonly slices: number
   /** Bytes at the address `scratch` that the function writes and reads for itself. */
   readonly scratchBytes: number
+  /** Whether each call packs its operand anew, however few slices it runs: no slice has a part of its own to pack. */
+  readonly packsEachCall: boolean
 }
 
 /**
@@ -37,9 +41,9 @@ export function renderKernel(kernel: Kernel, schedule: Schedule, name: string): 
   const params: ValueType[] = [...kernel.buffers.map((): ValueType => 'i32'), 'i32', 'i32', 'i32']
   const e = emitter(params.length)
   const tiled = [...plain.parallel, ...plain.reduce].reduce((m, l) => (l.tile > 1 ? m | (1 << l.axis) : m), 0)
-  const c = makeValues(kernel, e, plain.vector, tiled)
+  const c = makeValues(kernel, e, plain, tiled)
   const packing = choosePacking(c, plain, loops => positions(kernel.axes.length, loops))
-  const nest = packing === null ? plain : reuseInnermost(plain, c.dependsOn(packing.id))
+  const nest = packing === null ? plain : reuseInnermost(plain, fixedOver(c, packing))
   const outer = nest.parallel.find(l => iterations(l) > 1)
   const empty = kernel.axes.some(a => a.kind === 'parallel' && a.extent === 0)
   if (!empty) {
@@ -52,15 +56,21 @@ export function renderKernel(kernel: Kernel, schedule: Schedule, name: string): 
     fn: { name, params, locals: e.locals, code: scope.head },
     slices: empty ? 0 : outer === undefined ? 1 : iterations(outer),
     scratchBytes: packing?.bytes ?? 0,
+    packsEachCall: packing !== null && (outer === undefined || fixedOver(c, packing)(outer)),
   }
 }
 
 const iterations = (l: Loop): number => Math.ceil(l.extent / step(l))
 const innermost = (c: Values) => c.emitter.scopes[c.emitter.scopes.length - 1]
 
+/** Whether a packed load does not change over a loop. */
+const fixedOver =
+  (c: Values, { id }: Packing) =>
+  (l: Loop): boolean =>
+    (c.dependsOn(id) & (1 << l.axis)) === 0
+
 /** The nest with the loops innermost over which a packed load does not change. */
-const reuseInnermost = (nest: Nest, mask: number): Nest => {
-  const fixed = (l: Loop) => (mask & (1 << l.axis)) === 0
+const reuseInnermost = (nest: Nest, fixed: (l: Loop) => boolean): Nest => {
   return { ...nest, parallel: [...nest.parallel.filter(l => !fixed(l)), ...nest.parallel.filter(fixed)] }
 }
 
@@ -76,7 +86,7 @@ interface Range {
 /** Opens the i-th parallel loop and those inside it. */
 function openParallel(c: Values, nest: Nest, i: number, range: Range): void {
   const { packing } = range
-  const over = (l: Loop) => packing !== null && (c.dependsOn(packing.id) & (1 << l.axis)) !== 0
+  const over = (l: Loop) => packing !== null && !fixedOver(c, packing)(l)
   if (packing !== null && !c.packed.has(packing.id) && !nest.parallel.slice(i).some(over))
     putPacking(c, packing, range.scratch)
   if (i === nest.parallel.length) {
@@ -154,7 +164,7 @@ function atPoint(c: Values, nest: Nest): void {
   const folds = kernel.accumulators.map(a =>
     points.map(() =>
       Array.from({ length: reduceVector?.tile ?? 1 }, () =>
-        startFold(e, head, a, nest.vector !== null, nest.block !== null),
+        startFold(e, head, a, nest.vector === null ? null : nest.width, nest.block !== null),
       ),
     ),
   )
@@ -245,13 +255,13 @@ function atReducePoint(c: Values, s: ReduceState): void {
   const skip = s.current.reduce((n, x) => Math.max(n, x?.skip ?? 0), 0)
   const vectorAxis = s.nest.reduce.find(l => l.lanes > 1)?.axis
   for (const inner of positions(kernel.axes.length, loops)) {
-    const register = vectorAxis === undefined ? 0 : inner[vectorAxis] / LANES
+    const register = vectorAxis === undefined ? 0 : inner[vectorAxis] / c.width
     for (const [p, point] of s.points.entries()) {
       const at = point.map((x, a) => x + inner[a])
       for (const byPoint of s.folds) {
         const fold = byPoint[p][register]
         const value = accumulated(c, fold, at)
-        const position = isArg(fold.accumulator) ? flatPosition(c, at, fold.vector) : null
+        const position = isArg(fold.accumulator) ? flatPosition(c, at, fold.width !== null) : null
         putUpdate(c.emitter, innermost(c).head, fold, value, position, skip)
       }
       for (const add of s.adds) putAdd(c, add, at)
@@ -263,13 +273,14 @@ function atReducePoint(c: Values, s: ReduceState): void {
 function accumulated(c: Values, f: Fold, at: Shift): number {
   const { value: id, dtype } = f.accumulator
   const from = instructions(c.kernel)[id].dtype
-  const value = f.vector ? c.lanes(id, at) : c.value(id, at)
+  const vector = f.width !== null
+  const value = vector ? c.lanes(id, at) : c.value(id, at)
   if (from === dtype) return value
   const o = { fn: 'cast', from, to: dtype } as const
   const level = c.levelOf(c.dependsOn(id))
   const key = `cast ${value} ${dtype}`
-  return memo(c.emitter, level, key, f.vector ? 'v128' : registerOf(dtype), code => {
-    if (f.vector) putVector(code, o, [value], [from], t => newLocal(c.emitter, t), null)
+  return memo(c.emitter, level, key, vector ? 'v128' : registerOf(dtype), code => {
+    if (vector) putVector(c, code, o, [value], [from], null)
     else putScalar(code, o, [value])
   })
 }
@@ -305,17 +316,15 @@ function putStore(c: Values, nest: Nest, s: Store, at: Shift) {
     }
     put(code, 'local.get', a.local)
     put(code, 'local.get', value)
-    if (dtype === 'bool') {
-      putInts(code, [1, 1, 1, 1])
-      put(code, 'v128.and')
-    }
-    put(code, 'v128.store', 2, a.offset)
+    if (dtype === 'bool') putWordsOfBools(code, c.width)
+    if (bytesOf(dtype) * c.width === 16) put(code, 'v128.store', align(dtype), a.offset)
+    else put(code, 'v128.store64_lane', align(dtype), a.offset, 0)
     if (guard !== null) put(code, 'end')
     return
   }
   // lanes that write one element: the last one wins, as in the loop
-  for (const lane of stride === 0 && uniformGuard ? [LANES - 1] : [0, 1, 2, 3])
-    putElement(c, s, at, lane, code => putLane(code, dtype, value, lane))
+  for (const lane of stride === 0 && uniformGuard ? [c.width - 1] : lanesOf(c.width))
+    putElement(c, s, at, lane, code => putLane(code, dtype, value, lane, c.width))
 }
 
 /** Stores one element, which `push` pushes. */

@@ -1,5 +1,5 @@
 /**
- * Choices between f32 lanes in fewer instructions than compare and blend (x64 has no cheap blend for WebAssembly:
+ * Choices between float lanes in fewer instructions than compare and blend (x64 has no cheap blend for WebAssembly:
  * `bitselect` is three instructions). In: a select of a kernel. Out: what to compute instead; bit for bit the same but
  * for the payload of NaNs.
  */
@@ -23,7 +23,7 @@ export type Choice =
 export type Condition = number | { readonly le: readonly [q: number, p: number] }
 
 /**
- * How to compute a select of f32.
+ * How to compute a select of floats.
  * @param x    `select(condition, a, b)`
  * @param all  the kernel's instructions
  */
@@ -31,7 +31,7 @@ export function choiceOf(x: Scalar, all: readonly Instr[]): Choice {
   const [c, a, b] = x.args
   const test = scalar(all[c])
   if (test?.fn === 'isnan' && test.args[0] === a) return { how: 'orNaN', x: a, y: b }
-  if (test?.fn === 'lt' && all[test.args[0]].dtype === 'f32') {
+  if (test?.fn === 'lt') {
     const [p, q] = test.args
     if (a === q && b === p) return { how: 'pmax', p, q }
     if (a === p && b === q) return { how: 'pmin', p: q, q: p }
@@ -53,7 +53,7 @@ const negates = (x: Instr, of: number): boolean => x.k === 'scalar' && x.fn === 
 function notAbove(test: Scalar, all: readonly Instr[]): readonly [number, number] | null {
   if (test.fn !== 'or') return null
   const sides = test.args.map(i => scalar(all[i]))
-  const less = sides.find(s => s?.fn === 'lt' && all[s.args[0]].dtype === 'f32')
+  const less = sides.find(s => s?.fn === 'lt')
   const nan = sides.find(s => s?.fn === 'isnan')
   if (!less || !nan) return null
   const [p, q] = less.args

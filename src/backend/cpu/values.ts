@@ -1,9 +1,9 @@
 /**
  * The instructions of a kernel as WebAssembly. Values are pulled: asking for one computes what it needs, each in
  * the outermost loop where it is fixed, once per tile position that it depends on. A value that depends on the
- * vector axis is four lanes, any other one element.
+ * vector axis is all lanes of a vector, any other one element.
  */
-import type { DType } from '../../dsl/dtype.ts'
+import { type DType, isFloat } from '../../dsl/dtype.ts'
 import { axesOfGuard, dependencies } from '../depend.ts'
 import { type Instr, instructions, type Kernel } from '../kernel.ts'
 import { append, type Emitter, memo, newLocal } from './emit.ts'
@@ -18,23 +18,25 @@ import {
   type Place,
   type Shift,
 } from './indices.ts'
-import { LANES } from './nest.ts'
 import {
-  type Operation,
-  putFloats,
-  putInts,
+  laneBytes,
+  lanesOf,
+  putBoolsOfWords,
+  putConstant,
   putLane,
-  putScalar,
+  putMaskAs,
   putSplat,
   putVector,
-  registerOf,
-} from './ops.ts'
+  shapeOf,
+} from './lanes.ts'
+import type { Nest } from './nest.ts'
+import { type Operation, putScalar, registerOf } from './ops.ts'
 import { type Choice, type Condition, choiceOf } from './select.ts'
 import { type Code, put, type ValueType } from './wasm.ts'
 
 type Load = Extract<Instr, { k: 'load' }>
 
-/** A load of four lanes that is read from a packed copy. */
+/** A load of lanes that is read from a packed copy. */
 export interface Packed {
   /** The address of the lanes at a tile position. */
   locate(at: Shift): { readonly local: number; readonly offset: number }
@@ -43,11 +45,11 @@ export interface Packed {
 /** The pulled values of one kernel. */
 export interface Values extends IndexContext {
   readonly kernel: Kernel
-  /** Whether an instruction's value is four lanes. */
+  /** Whether an instruction's value is a vector. */
   isVector(id: number): boolean
   /** The local of a value. */
   value(id: number, at: Shift): number
-  /** The local of a value as four lanes. */
+  /** The local of a value as a vector. */
   lanes(id: number, at: Shift): number
   /** Results of accumulators, filled in after the reduce loops: by accumulator and parallel position. */
   readonly results: Map<string, number>
@@ -55,12 +57,18 @@ export interface Values extends IndexContext {
 }
 
 export const load = (dtype: DType): string => `${registerOf(dtype)}.load`
-export const bytesOf = (dtype: DType): number => (dtype === 'f64' ? 8 : 4)
+export const bytesOf = (dtype: DType): 4 | 8 => (dtype === 'f64' ? 8 : 4)
+/** The instructions that load one element into a vector. */
+const wordOf = (dtype: DType) => `v128.load${8 * bytesOf(dtype)}`
 export const align = (dtype: DType): number => (dtype === 'f64' ? 3 : 2)
-export const vectorShape = (dtype: DType): 'f32x4' | 'i32x4' => (dtype === 'f32' ? 'f32x4' : 'i32x4')
 
-/** The pulling functions over an emitter; `vector` is the axis of the lanes, `tiled` the axes with tiles. */
-export function makeValues(kernel: Kernel, emitter: Emitter, vector: number | null, tiled: number): Values {
+/** The pulling functions over an emitter; `tiled` are the axes with tiles. */
+export function makeValues(
+  kernel: Kernel,
+  emitter: Emitter,
+  { vector, width }: Pick<Nest, 'vector' | 'width'>,
+  tiled: number,
+): Values {
   const all = instructions(kernel)
   const masks = dependencies(kernel)
   const places: Place[] = kernel.axes.map(() => ({ local: null, base: 0, level: 0 }))
@@ -71,6 +79,7 @@ export function makeValues(kernel: Kernel, emitter: Emitter, vector: number | nu
     emitter,
     places,
     vector,
+    width,
     results: new Map(),
     packed: new Map(),
     levelOf(mask) {
@@ -91,7 +100,7 @@ export function makeValues(kernel: Kernel, emitter: Emitter, vector: number | nu
       const whole = c.value(id, at)
       if (!c.isVector(id)) return whole
       return memo(emitter, c.levelOf(masks[id]), `${whole}[${lane}]`, registerOf(all[id].dtype), code =>
-        putLane(code, all[id].dtype, whole, lane),
+        putLane(code, all[id].dtype, whole, lane, width),
       )
     },
     value(id, at) {
@@ -116,18 +125,14 @@ export function makeValues(kernel: Kernel, emitter: Emitter, vector: number | nu
       const x = all[id]
       const key = `s${id}${c.shiftKey(masks[id], at)}`
       const level = c.levelOf(masks[id])
-      if (x.k === 'lit')
-        return memo(emitter, 0, key, 'v128', code => {
-          if (x.dtype === 'f32') putFloats(code, x.value)
-          else putInts(code, new Array<number>(LANES).fill(x.dtype === 'bool' ? -x.value : x.value))
-        })
+      if (x.k === 'lit') return memo(emitter, 0, key, 'v128', code => putConstant(code, x.dtype, x.value))
       if (x.k === 'load' && x.guard.length === 0 && x.dtype !== 'bool') {
         const known = emitter.scopes[level].known.get(key)
         if (known !== undefined) return known
         const a = addressOf(c, x, at, 0)
         return memo(emitter, level, key, 'v128', code => {
           put(code, 'local.get', a.local)
-          put(code, 'v128.load32_splat', 2, a.offset)
+          put(code, `${wordOf(x.dtype)}_splat`, align(x.dtype), a.offset)
         })
       }
       const one = c.value(id, at)
@@ -168,28 +173,30 @@ function putValue(c: Values, code: Code, id: number, all: readonly Instr[], at: 
         )
         return
       }
-      if (x.fn === 'select' && x.dtype === 'f32') return putChoice(c, code, choiceOf(x, all), at)
+      if (x.fn === 'select' && isFloat(x.dtype)) return putChoice(c, code, choiceOf(x, all), all, x.dtype, at)
       const shift =
         (x.fn === 'shl' || x.fn === 'shr') && !c.isVector(x.args[1]) ? c.value(x.args[1], at) : null
       const operands = shift === null ? x.args : [x.args[0]]
       const locals = operands.map(a => c.lanes(a, at))
-      return putVector(code, o, locals, dtypes, t => newLocal(c.emitter, t), shift)
+      return putVector(c, code, o, locals, dtypes, shift)
     }
     case 'acc':
       throw new Error('cpu: an accumulator is no value of its own')
   }
 }
 
-/** A select of f32 lanes. */
-function putChoice(c: Values, code: Code, choice: Choice, at: Shift) {
+/** A select between lanes of a float dtype. */
+function putChoice(c: Values, code: Code, choice: Choice, all: readonly Instr[], dtype: DType, at: Shift) {
   const get = (id: number) => put(code, 'local.get', c.lanes(id, at))
   // operands are pulled before anything is pushed
   const pull = (...ids: number[]) => ids.forEach(id => void c.lanes(id, at))
+  const shape = shapeOf(dtype)
   const test = (of: Condition) => {
-    if (typeof of === 'number') return get(of)
-    get(of.le[0])
-    get(of.le[1])
-    put(code, 'f32x4.le')
+    const ids = idsOf(of)
+    ids.forEach(get)
+    const tested = all[ids[0]].dtype
+    if (typeof of !== 'number') put(code, `${shapeOf(tested)}.le`)
+    putMaskAs(code, laneBytes(tested, c.width), laneBytes(dtype, c.width))
   }
   const idsOf = (of: Condition) => (typeof of === 'number' ? [of] : of.le)
   switch (choice.how) {
@@ -198,14 +205,14 @@ function putChoice(c: Values, code: Code, choice: Choice, at: Shift) {
       get(choice.y)
       get(choice.x)
       get(choice.x)
-      put(code, 'f32x4.ne')
+      put(code, `${shape}.ne`)
       return put(code, 'v128.or')
     case 'pmax':
     case 'pmin':
       pull(choice.p, choice.q)
       get(choice.p)
       get(choice.q)
-      return put(code, `f32x4.${choice.how}`)
+      return put(code, `${shape}.${choice.how}`)
     case 'mask':
       pull(choice.value, ...idsOf(choice.condition))
       get(choice.value)
@@ -214,7 +221,7 @@ function putChoice(c: Values, code: Code, choice: Choice, at: Shift) {
     case 'flip':
       pull(choice.value, ...idsOf(choice.condition))
       get(choice.value)
-      putFloats(code, -0)
+      putConstant(code, dtype, -0)
       test(choice.condition)
       put(code, choice.where ? 'v128.and' : 'v128.andnot')
       return put(code, 'v128.xor')
@@ -258,42 +265,48 @@ function putGuarded(code: Code, a: { local: number; offset: number }, base: numb
 }
 
 /**
- * Four lanes: neighbours by one load, any others one by one. Behind a guard that differs between neighbours the
+ * All lanes: neighbours by one load, any others one by one. Behind a guard that differs between neighbours the
  * load happens if any lane is inside; what the others read lies within 12 bytes of it and is masked.
  */
 function putVectorLoad(c: Values, code: Code, x: Load, at: Shift) {
   const stride = laneStride(c, x.index)
   const guardMask = axesOfGuard(x.guard, c.dependsOn)
   const lanesDiffer = c.vector !== null && (guardMask & (1 << c.vector)) !== 0
-  const mask = x.guard.length > 0 && lanesDiffer ? insideVector(c, x.guard, at) : null
+  const mask = lanesDiffer ? insideVector(c, x.guard, at) : null
+  const shared = () => (x.guard.length > 0 && mask === null ? insideElement(c, x.guard, at, 0) : null)
+  const bytes = bytesOf(x.dtype)
   if (stride === 0) {
     const a = addressOf(c, x, at, 0)
     if (mask === null) throw new Error('cpu: a load without lanes')
     putAny(c, code, a, x.buffer, mask)
-    put(code, 'v128.load32_splat', 2, 0)
+    put(code, `${wordOf(x.dtype)}_splat`, align(x.dtype), 0)
   } else if (stride === 1 || stride === -1) {
-    const a = addressOf(c, x, at, stride === 1 ? 0 : LANES - 1)
-    const uniform = x.guard.length > 0 && mask === null ? insideElement(c, x.guard, at, 0) : null
+    const a = addressOf(c, x, at, stride === 1 ? 0 : c.width - 1)
+    const guard = shared()
     if (mask !== null) putAny(c, code, a, x.buffer, mask)
-    else if (uniform !== null) putGuarded(code, a, x.buffer, uniform)
+    else if (guard !== null) putGuarded(code, a, x.buffer, guard)
     else put(code, 'local.get', a.local)
-    put(code, 'v128.load', 2, mask === null && uniform === null ? a.offset : 0)
-    if (stride === -1) {
-      const kept = newLocal(c.emitter, 'v128')
-      put(code, 'local.tee', kept)
-      put(code, 'local.get', kept)
-      put(code, 'i8x16.shuffle', 12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3)
-    }
-    if (uniform !== null) {
-      putSplat(code, 'bool', uniform)
-      put(code, 'v128.and')
-    }
+    const name = bytes * c.width === 16 ? 'v128.load' : 'v128.load64_zero'
+    put(code, name, align(x.dtype), mask === null && guard === null ? a.offset : 0)
+    if (stride === -1) putReversed(c, code, bytes)
   } else putGather(c, code, x, at)
+  const guard = shared()
   if (mask !== null) {
     put(code, 'local.get', mask)
-    put(code, 'v128.and')
-  }
-  if (x.dtype === 'bool') put(code, 'i32x4.neg')
+    putMaskAs(code, laneBytes('bool', c.width), bytes)
+  } else if (guard !== null) putSplat(code, 'bool', guard)
+  if (mask !== null || guard !== null) put(code, 'v128.and')
+  if (x.dtype === 'bool') putBoolsOfWords(code, c.width)
+}
+
+/** Turns the order of the lanes of the vector on the stack, elements of 4 or 8 bytes. */
+function putReversed(c: Values, code: Code, bytes: 4 | 8) {
+  const kept = newLocal(c.emitter, 'v128')
+  put(code, 'local.tee', kept)
+  put(code, 'local.get', kept)
+  const lanes = lanesOf(c.width).toReversed()
+  const from = lanes.flatMap(lane => Array.from({ length: bytes }, (_, i) => lane * bytes + i))
+  put(code, 'i8x16.shuffle', ...from, ...from.slice(0, 16 - from.length))
 }
 
 /** Pushes the address if any lane is inside, else the buffer's. */
@@ -305,34 +318,28 @@ function putAny(c: Values, code: Code, a: { local: number; offset: number }, bas
   putGuarded(code, a, base, any)
 }
 
+/** Lanes one by one; outside the guard the buffer's first element. */
 function putGather(c: Values, code: Code, x: Load, at: Shift) {
-  const lanes = [0, 1, 2, 3].map(lane => ({
+  const lanes = lanesOf(c.width).map(lane => ({
     a: addressOf(c, x, at, lane),
     guard: x.guard.length > 0 ? insideElement(c, x.guard, at, lane) : null,
   }))
-  const uniformGuard = x.guard.length > 0
+  const guarded = x.guard.length > 0
   const first = lanes[0]
   const address = (l: (typeof lanes)[number]) => {
     if (l.guard !== null) putGuarded(code, l.a, x.buffer, l.guard)
     else put(code, 'local.get', l.a.local)
   }
   address(first)
-  put(code, 'v128.load32_splat', 2, uniformGuard ? 0 : first.a.offset)
+  put(code, `${wordOf(x.dtype)}_splat`, align(x.dtype), guarded ? 0 : first.a.offset)
   const vector = newLocal(c.emitter, 'v128')
   put(code, 'local.set', vector)
-  for (let lane = 1; lane < LANES; lane++) {
-    address(lanes[lane])
+  for (const [lane, l] of lanes.entries()) {
+    if (lane === 0) continue
+    address(l)
     put(code, 'local.get', vector)
-    put(code, 'v128.load32_lane', 2, uniformGuard ? 0 : lanes[lane].a.offset, lane)
+    put(code, `${wordOf(x.dtype)}_lane`, align(x.dtype), guarded ? 0 : l.a.offset, lane)
     put(code, 'local.set', vector)
   }
   put(code, 'local.get', vector)
-  // a guard that all lanes share has no mask of its own
-  if (uniformGuard && !lanesDiffer(c, x)) {
-    const guard = first.guard
-    if (guard !== null) putSplat(code, 'bool', guard)
-    put(code, 'v128.and')
-  }
 }
-const lanesDiffer = (c: Values, x: Load) =>
-  c.vector !== null && (axesOfGuard(x.guard, c.dependsOn) & (1 << c.vector)) !== 0

@@ -1,11 +1,11 @@
 /**
  * NFD's term with a derivative rule of its own: the same numbers as standardise and compare, in fewer passes over
- * the features. In: two features. Out: the mean squared difference of their standardisations. The variance is taken
- * in two passes (mean first); nothing here knows a backend. Measured by bench/fused-nfd.ts, see
- * docs/distillation/fused.md.
+ * the features. In: two features. Out: the mean squared difference of their standardisations. Nothing here knows a
+ * backend. Measured by bench/fused-nfd.ts, see docs/distillation/fused.md.
  */
 import { custom } from '../autodiff/grad.ts'
 import { add, div, map, mean, mul, stopGradient, sub, sum } from '../dsl/build.ts'
+import { moments } from '../dsl/ops/moments.ts'
 import { range, size } from '../dsl/shape.ts'
 import { scope, type Tensor } from '../dsl/tensor.ts'
 import { floats } from '../nn/feature.ts'
@@ -17,9 +17,8 @@ import { axisNumbers, type NormaliseOptions } from './normalise.ts'
  * eps).
  */
 function momentsOf(x: Tensor, axes: readonly number[], eps: number) {
-  const offset = sub(x, mean(x, axes, true))
-  const variance = mean(mul(offset, offset), axes, true)
-  return { offset, variance, scale: div(1, map('sqrt', add(variance, eps))) }
+  const { mean: mu, variance } = moments(x, axes)
+  return { offset: sub(x, mu), variance, scale: div(1, map('sqrt', add(variance, eps))) }
 }
 
 /** The mean of (N(s) - N(t))^2 over each group of axes. */

@@ -1,7 +1,7 @@
 /**
  * Normalisation: (x - mean) / sqrt(variance + eps) over some axes. In: features, and parameters or running
- * statistics as values. Out: normalised features, and new statistics as values. Every variance is computed in
- * two passes (mean first), never as E[x^2] - E[x]^2.
+ * statistics as values. Out: normalised features, and new statistics as values. No variance is E[x^2] - E[x]^2: see
+ * `moments`; under a mask the mean is taken first, then the squared differences.
  */
 import {
   add,
@@ -26,12 +26,12 @@ import { ShapeError } from '../errors.ts'
 import { range, type Shape, sameShape, showType, size } from '../shape.ts'
 import { currentScope, scope, type Tensor } from '../tensor.ts'
 import { type UnaryWith, unaryWith } from './activation.ts'
+import { type Moments, moments } from './moments.ts'
 
-/** x minus its mean over the axes, and the population variance with the axes kept. */
-function centred(x: Tensor, axes: readonly number[]): { mean: Tensor; offset: Tensor; variance: Tensor } {
-  const mu = mean(x, axes, true)
-  const offset = sub(x, mu)
-  return { mean: mu, offset, variance: mean(mul(offset, offset), axes, true) }
+/** The moments over the axes, and x minus its mean. */
+function centred(x: Tensor, axes: readonly number[]): Moments & { readonly offset: Tensor } {
+  const { mean, variance } = moments(x, axes)
+  return { mean, variance, offset: sub(x, mean) }
 }
 const reciprocalRoot = (v: Tensor): Tensor => div(1, map('sqrt', v))
 

@@ -2,13 +2,14 @@
  * Where a configuration comes from. In: the path of a TypeScript, JavaScript or JSON file, and `path=value` texts of the
  * command line. Out: a complete configuration; and that of a run folder.
  */
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { extname, join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { tsImport } from 'tsx/esm/api'
-import { onDisk } from '../data/atomic.ts'
 import { DataError, UsageError } from '../dsl/errors.ts'
 import { type Config, parseConfig } from './config.ts'
+import { readJson } from './json-file.ts'
+import { checkCommand } from './run-names.ts'
 
 /**
  * The configuration in a file, changed by overrides.
@@ -28,7 +29,7 @@ export async function readConfig(
 
 /**
  * The configuration that a run folder keeps, changed by overrides.
- * @throws DataError if there is none or it is damaged; UsageError if an override is wrong
+ * @throws DataError if there is none or it is damaged; UsageError if it is another command's, or an override is wrong
  * @example readRunConfig('runs/camvid', ['evaluation.flip=true']).network.name
  */
 export function readRunConfig(folder: string, overrides: readonly string[] = []): Config {
@@ -37,7 +38,9 @@ export function readRunConfig(folder: string, overrides: readonly string[] = [])
     throw new DataError(
       `${folder} holds no run: there is no config.json; name a folder that \`cotangent train\` made`,
     )
-  return parseStored(parseJson(path), path, overrides)
+  const config = readJson(path)
+  checkCommand(config, folder, 'train')
+  return parseStored(config, path, overrides)
 }
 
 /**
@@ -62,7 +65,7 @@ function asData<T>(parse: () => T): T {
 async function rawConfig(file: string): Promise<unknown> {
   const path = resolve(file)
   if (!existsSync(path)) throw new UsageError(`there is no configuration file ${file}`)
-  if (extname(path) === '.json') return parseJson(path)
+  if (extname(path) === '.json') return readJson(path)
   if (!['.ts', '.mts', '.js', '.mjs'].includes(extname(path)))
     throw new UsageError(`${file}: a configuration is a .ts, .js, .mjs or .json file`)
   // tsx reads TypeScript whatever the package around the file says of its modules.
@@ -82,15 +85,6 @@ async function rawConfig(file: string): Promise<unknown> {
 
 const defaultOf = (x: unknown): unknown =>
   typeof x === 'object' && x !== null ? Reflect.get(x, 'default') : undefined
-
-function parseJson(path: string): unknown {
-  const text = onDisk(`cannot read ${path}`, () => readFileSync(path, 'utf8'))
-  try {
-    return JSON.parse(text)
-  } catch (error) {
-    throw new DataError(`${path} is not JSON: ${error instanceof Error ? error.message : error}`)
-  }
-}
 
 /** A copy of `tree` with one value replaced: `train.batch=4`. */
 function override(tree: unknown, text: string): unknown {

@@ -4,19 +4,20 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
-import type { Size } from '../data/sample.ts'
 import { DataError, UsageError } from '../dsl/errors.ts'
 import { backendNames } from '../node.ts'
+import { above0, fileName, from0, natural, positive, sizeOf } from './arguments.ts'
 import { distill } from './distill.ts'
+import { freeName, latestRun, tellTaken, timestamp } from './run-names.ts'
 import {
   axesChoices,
   datasetChoices,
   defaults,
   type Given,
-  latestRun,
   netChoices,
   readSettings,
   settingsOf,
+  storageChoices,
 } from './settings.ts'
 
 /** What commander gives: the settings that were typed, and where the run lies. */
@@ -25,6 +26,7 @@ type Typed = Given & {
   readonly name?: string
   readonly resume?: true
   readonly doctor: boolean
+  readonly workers?: number
   readonly profile?: string | true
   readonly stack?: true
 }
@@ -69,6 +71,16 @@ export function distillCommand(): Command {
     )
     .option('--adapter <name>', "a part of the GPU adapter's name")
     .addOption(
+      new Option(
+        '--storage <dtype>',
+        'of large intermediates; f16 halves them and scales the loss, on WebGPU with shader-f16 (default: f32)',
+      ).choices(storageChoices),
+    )
+    .option(
+      '--tune',
+      "measure schedules on WebGPU when programs are compiled, and keep them in the user's cache; schedules.txt lists them",
+    )
+    .addOption(
       new Option('--dataset <name>', 'what to train on (default: synthetic)').choices(datasetChoices),
     )
     .option('--data <folder>', 'the folder of CamVid: train.txt and val.txt with lines "image label"')
@@ -95,13 +107,9 @@ export function distillCommand(): Command {
     .option('--batch <n>', `images a step ${perDataset('batch')}`, positive)
     .option('--steps <n>', `steps of each student ${perDataset('steps')}`, positive)
     .option('--teacher-steps <n>', `steps of the teacher ${perDataset('teacherSteps')}`, positive)
-    .option('--epochs <x>', 'passes over the training images, instead of steps', positiveNumber)
-    .option('--lr <x>', `learning rate of the first step; falls to 0 ${perDataset('lr')}`, positiveNumber)
-    .option(
-      '--nfd-weight <x>',
-      `weight of NFD beside cross-entropy (default: ${synthetic.nfdWeight})`,
-      weight,
-    )
+    .option('--epochs <x>', 'passes over the training images, instead of steps', above0)
+    .option('--lr <x>', `learning rate of the first step; falls to 0 ${perDataset('lr')}`, above0)
+    .option('--nfd-weight <x>', `weight of NFD beside cross-entropy (default: ${synthetic.nfdWeight})`, from0)
     .addOption(
       new Option(
         '--axes <axes>',
@@ -111,9 +119,17 @@ export function distillCommand(): Command {
     .option('--seed <n>', `of scenes, initial values and batches (default: ${synthetic.seed})`, natural)
     .option('--out <folder>', 'where run folders lie', 'runs')
     .option('--name <name>', 'the name of the run folder (default: the dataset and the time)', fileName)
-    .option('--resume', 'go on with the run --name, or with the last one, under its own settings')
+    .option(
+      '--resume',
+      'go on with the run --name, or with the last one of this command, under its own settings',
+    )
     .option('--checkpoint-every <n>', `steps between checkpoints ${perDataset('checkpointEvery')}`, positive)
     .option('--eval-every <n>', `steps between evaluations ${perDataset('evalEvery')}`, positive)
+    .option(
+      '--workers <n>',
+      'threads that decode and augment; they change no number (default: 0; camvid 2)',
+      natural,
+    )
     .option(
       '--profile [file]',
       'time each kernel: prints a table at the end, and writes a trace for chrome://tracing into the run folder, or into the file',
@@ -123,12 +139,13 @@ export function distillCommand(): Command {
     .addHelpText('after', examples)
     .allowExcessArguments(false)
   return command.action(async (typed: Typed) => {
-    const { out, name, resume = false, doctor, profile, stack: _, ...given } = typed
-    const folderName = name ?? (resume ? latestRun(out) : freeName(out, defaultName(given)))
+    const { out, name, resume = false, doctor, workers, profile, stack: _, ...given } = typed
+    const folderName = name ?? (resume ? latestRun(out, 'distill') : freeName(out, defaultName(given)))
+    if (resume && name === undefined) tellTaken(out, folderName, 'distill')
     const folder = join(out, folderName)
-    const stored = readSettings(folder)
-    if (!resume && stored)
+    if (!resume && existsSync(join(folder, 'config.json')))
       throw new UsageError(`${folder} holds a run already; go on with it by --resume, or give another --name`)
+    const stored = resume ? readSettings(folder) : undefined
     if (resume && stored === undefined)
       throw new DataError(`--resume: ${folder} holds no run; list ${out} for those there are`)
     await distill(settingsOf(given, stored), {
@@ -136,49 +153,17 @@ export function distillCommand(): Command {
       resumeCommand: `cotangent distill --resume --out ${out} --name ${folderName}`,
       ...(profile === undefined ? {} : { trace: profile === true ? join(folder, 'trace.json') : profile }),
       doctor,
+      ...(workers === undefined ? {} : { workers }),
       print: text => void process.stdout.write(`${text}\n`),
     })
   })
 }
 
 /** Such as `synthetic-20250131-120500`. */
-const defaultName = ({ dataset = 'synthetic' }: Given): string =>
-  `${dataset}-${new Date().toISOString().slice(0, 19).replace(/[-:]/g, '').replace('T', '-')}`
-
-const number =
-  (accept: (x: number) => boolean, what: string) =>
-  (text: string): number => {
-    const x = text.trim() === '' ? Number.NaN : Number(text)
-    if (!accept(x)) throw new InvalidArgumentError(`It must be ${what}.`)
-    return x
-  }
-const positive = number(x => Number.isInteger(x) && x > 0, 'a positive integer')
-const natural = number(x => Number.isInteger(x) && x >= 0, 'a whole number, 0 or more')
-const positiveNumber = number(x => x > 0 && x < Infinity, 'a number above 0')
-const weight = number(x => x >= 0 && x < Infinity, 'a number, 0 or more')
-
-function fileName(text: string): string {
-  if (!/^\w[\w.-]*$/.test(text)) throw new InvalidArgumentError('Use letters, digits, ".", "-" and "_".')
-  return text
-}
-
-function sizeOf(text: string): Size {
-  const [, height, width] = /^([1-9]\d*)x([1-9]\d*)$/i.exec(text) ?? []
-  if (height === undefined)
-    throw new InvalidArgumentError('It must be height x width in pixels, such as 64x96.')
-  return [Number(height), Number(width)]
-}
+const defaultName = ({ dataset = 'synthetic' }: Given): string => `${dataset}-${timestamp()}`
 
 function axesOf(text: string): (typeof axesChoices)[number] {
   const found = axesChoices.find(axes => axes.toLowerCase() === text.toLowerCase())
   if (found === undefined) throw new InvalidArgumentError(`Allowed choices are ${axesChoices.join(', ')}.`)
   return found
-}
-
-/** The name, or with a number behind it where a run has it already: two runs may start in one second. */
-const freeName = (out: string, name: string): string => {
-  for (let n = 1; ; n++) {
-    const candidate = n === 1 ? name : `${name}-${n}`
-    if (!existsSync(join(out, candidate))) return candidate
-  }
 }

@@ -8,7 +8,7 @@ import { dispose, read, unwrap } from '../backend/compile.ts'
 import { batches, stepsOf } from '../data/loader.ts'
 import { foldIn, type Key, key } from '../dsl/threefry.ts'
 import { poly } from '../nn/schedule.ts'
-import { openBackend } from '../node.ts'
+import { type Choice, describeChoice, openBackend } from '../node.ts'
 import { type Data, openData } from './dataset.ts'
 import { galleryImages, type Result, reportOf, scoreTable, usage } from './distill-summary.ts'
 import { examine } from './doctor-pipeline.ts'
@@ -16,10 +16,10 @@ import { compilePredict, evaluateModel } from './evaluate-model.ts'
 import { type Interrupt, watchSignals } from './interrupt.ts'
 import { methodOf, type Network, networkOf, optimiserOf } from './models.ts'
 import { countElements, type Named } from './named.ts'
-import { makeProfiler, writeTrace } from './profile.ts'
+import { makeProfiler, type Profiler, writeTrace } from './profile.ts'
 import { renderReport } from './report.ts'
 import { openRun, type Run } from './run-folder.ts'
-import type { Settings } from './settings.ts'
+import { checkGpuOptions, type Settings } from './settings.ts'
 import { type Context, type Phase, train } from './train-loop.ts'
 import { inferenceOf, type Lesson, lessonOf } from './train-step.ts'
 
@@ -33,6 +33,8 @@ export interface Place {
   readonly trace?: string
   /** Whether the distilled student is examined before it is trained: true. */
   readonly doctor?: boolean
+  /** Threads that decode and augment: none for synthetic scenes, which are made faster than sent, else 2. */
+  readonly workers?: number
   readonly print: (text: string) => void
 }
 
@@ -40,6 +42,7 @@ export interface Place {
 interface Job {
   readonly settings: Settings
   readonly data: Data
+  readonly workers: number
   readonly context: Context
   /** Counts the bytes on the device at the highest. */
   readonly peak: { bytes: number }
@@ -57,22 +60,19 @@ const streams = { teacher: 1, student: 2, teacherData: 3, studentData: 4 } as co
 export async function distill(settings: Settings, place: Place): Promise<string> {
   // First what fails fast.
   const data = await openData(settings)
-  const { adapter } = settings
   const profiler = place.trace === undefined ? null : makeProfiler()
-  const backend = await unwrap(
-    openBackend(settings.backend, {
-      ...(adapter === null ? {} : { adapter }),
-      ...(profiler === null ? {} : { profile: profiler.record }),
-    }),
-  )
+  const schedules = new Set<string>()
+  const backend = await unwrap(openBackend(settings.backend, backendOptions(settings, profiler, schedules)))
   const interrupt = watchSignals()
   try {
     // The backend that `auto` found is a part of the configuration: another one rounds otherwise.
     const settled = { ...settings, backend: backend.name }
+    checkGpuOptions(settled)
     const run = openRun(place.folder, settled)
     try {
       return await distillIn(run, { settings: settled, data, backend, interrupt, place })
     } finally {
+      if (settings.tune) run.write('schedules.txt', [...schedules].map(line => `${line}\n`).join(''))
       run.close()
       if (profiler && place.trace !== undefined) {
         writeTrace(profiler, place.trace)
@@ -84,6 +84,22 @@ export async function distill(settings: Settings, place: Place): Promise<string>
     backend.close()
   }
 }
+
+/**
+ * What `openBackend` takes, of settings.
+ * @param schedules  gets a line for each kernel whose schedule was measured, now or before
+ */
+export const backendOptions = (
+  { adapter, storage, tune }: Settings,
+  profiler: Profiler | null,
+  schedules: Set<string>,
+) => ({
+  storage,
+  tune,
+  onChoice: (choice: Choice) => void schedules.add(describeChoice(choice)),
+  ...(adapter === null ? {} : { adapter }),
+  ...(profiler === null ? {} : { profile: profiler.record }),
+})
 
 async function distillIn(
   run: Run,
@@ -100,7 +116,8 @@ async function distillIn(
   const { resumeCommand, print } = place
   const { classes } = data.train
   const context: Context = { backend, run, interrupt, checkpointEvery, evalEvery, resumeCommand }
-  const job: Job = { settings, data, context, peak: { bytes: 0 } }
+  const workers = place.workers ?? (settings.dataset === 'synthetic' ? 0 : 2)
+  const job: Job = { settings, data, workers, context, peak: { bytes: 0 } }
 
   const teacher = networkOf(settings, settings.teacherWidth, classes.length)
   const student = networkOf(settings, settings.width, classes.length)
@@ -190,10 +207,13 @@ interface Training {
 
 /** Trains and scores one network. Gives its result, and what it needs to run, on the device. */
 async function trainOne(job: Job, training: Training): Promise<readonly [Result, Named<Resident>]> {
-  const { settings, data, context, peak } = job
-  const { batch, size } = settings
+  const { settings, data, workers, context, peak } = job
+  const { batch, size, storage } = settings
   const { steps, dataKey, lesson } = training
-  const { initial, step, predict } = lessonOf(lesson, training.initKey)
+  const { initial, step, predict } = lessonOf(
+    { ...lesson, ...(storage === 'f16' ? { lossScale: 'dynamic' } : {}) },
+    training.initKey,
+  )
   const image = { shape: [batch, 3, ...size], dtype: 'f32' } as const
   const run = await compilePredict(predict, inferenceOf(initial), image, context.backend)
   const phase: Phase = {
@@ -204,10 +224,11 @@ async function trainOne(job: Job, training: Training): Promise<readonly [Result,
     fixed: training.fixed ?? {},
     learningRate: poly(settings.lr, steps),
     key: dataKey,
-    batches: start => batches(data.train, { batch, key: dataKey, augment: data.augment, steps, start }),
+    batches: start =>
+      batches(data.train, { batch, key: dataKey, augment: data.augment, steps, start, workers }),
     evaluate: state => {
       peak.bytes = Math.max(peak.bytes, context.backend.memory().bytes)
-      const options = { batch, keep: galleryImages, interrupt: context.interrupt }
+      const options = { batch, workers, keep: galleryImages, interrupt: context.interrupt }
       return evaluateModel(run, inferenceOf(state), data.val, options)
     },
   }

@@ -4,6 +4,7 @@ import { dispose, unwrap } from '../backend/compile.ts'
 import { writeAtomic } from '../data/atomic.ts'
 import { DataError } from '../dsl/errors.ts'
 import { openBackend } from '../node.ts'
+import { several } from './arguments.ts'
 import { Interrupted } from './errors.ts'
 import { watchSignals } from './interrupt.ts'
 import { upload } from './named.ts'
@@ -15,7 +16,7 @@ import { backendOptions } from './segment/job.ts'
 import { describeLoad } from './segment/network.ts'
 import { scoreJson, scoreTable } from './segment/summary.ts'
 import { openTrained, type Trained } from './segment/trained.ts'
-import { backendOverrides, several } from './train-command.ts'
+import { backendOverrides } from './train-command.ts'
 
 interface Typed {
   readonly set?: readonly string[]

@@ -41,6 +41,7 @@ export async function compilePredict(
 
 /**
  * Scores a state on every sample of a dataset, batch by batch.
+ * @param options.workers  threads that decode: none
  * @param options.keep  how many predictions are kept, from the first sample on
  * @returns undefined if it was interrupted
  * @throws DataError if a sample cannot be read or no pixel is labelled; DeviceError
@@ -50,15 +51,21 @@ export async function evaluateModel(
   predict: Predict,
   state: Named<Argument>,
   dataset: Dataset,
-  options: { readonly batch: number; readonly keep: number; readonly interrupt: Interrupt },
+  options: {
+    readonly batch: number
+    readonly workers?: number
+    readonly keep: number
+    readonly interrupt: Interrupt
+  },
 ): Promise<Evaluation | undefined> {
+  const { batch, workers = 0 } = options
   const classes = dataset.classes.length
   const matrix = confusionMatrix(classes)
   const predictions: Uint8Array[] = []
-  for await (const { image, label, drawn } of evaluation(dataset, { batch: options.batch })) {
+  for await (const { image, label, drawn } of evaluation(dataset, { batch, workers })) {
     const { data } = await predict(state, image)
     update(matrix, label.data, data, classes)
-    const plane = data.length / options.batch
+    const plane = data.length / batch
     for (let i = 0; i < drawn.length && predictions.length < options.keep; i++)
       predictions.push(Uint8Array.from(data.subarray(i * plane, (i + 1) * plane)))
     await nextTurn()

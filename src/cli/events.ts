@@ -29,7 +29,7 @@ export interface EventFile {
 
 /**
  * Starts an event file in a folder.
- * @param options.step  where this session begins: TensorBoard then drops what earlier files have from there on
+ * @param options.step  the first that this session measures: TensorBoard then drops what earlier files have from there on
  * @param options.now   seconds since 1970
  * @throws DataError if it cannot be written, such as on a full disk
  * @example const events = openEvents('runs/camvid'); events.scalars(10, { 'train/loss': 1.5 })

@@ -2,7 +2,7 @@
  * `npm run fuzz -- [--seconds N] [--programs N] [--seed S] [--backend B]`: random programs, their values and
  * gradients against the reference in f64. Prints a summary; a failure is shrunk, printed, and can be replayed.
  */
-import { Command, InvalidArgumentError, Option } from 'commander'
+import { Command, Option } from 'commander'
 import type { Backend } from '../backend/backend.ts'
 import { unwrap } from '../backend/compile.ts'
 import { trace } from '../dsl/trace.ts'
@@ -12,6 +12,7 @@ import { printCheck } from '../testing/print.ts'
 import { programArguments, programSteps, runProgram } from '../testing/programs.ts'
 import { manyWorkgroups, sizeCases } from '../testing/sizes.ts'
 import { cubeRule } from '../testing/steps.ts'
+import { above0, natural } from './arguments.ts'
 import { describeFailure, exitCodeOf } from './errors.ts'
 import { nextTurn, watchSignals } from './interrupt.ts'
 import { duration } from './progress.ts'
@@ -135,27 +136,16 @@ async function main(options: Options): Promise<void> {
   }
 }
 
-const whole = (text: string): number => {
-  const n = Number(text)
-  if (!Number.isInteger(n) || n < 0) throw new InvalidArgumentError('must be a whole number, 0 or more.')
-  return n
-}
-const positive = (text: string): number => {
-  const n = Number(text)
-  if (!(n > 0)) throw new InvalidArgumentError('must be a number above 0.')
-  return n
-}
-
 /** The command; `npm run fuzz -- --help` shows it. */
 export const fuzzCommand = (): Command =>
   new Command('fuzz')
     .description('runs random programs and compares values and gradients with the reference in f64')
-    .option('--seconds <n>', 'ends after so many seconds (60, unless --programs is given)', positive)
-    .option('--programs <n>', 'ends after so many programs', whole)
+    .option('--seconds <n>', 'ends after so many seconds (60, unless --programs is given)', above0)
+    .option('--programs <n>', 'ends after so many programs', natural)
     .option(
       '--seed <s>',
       'of the first program; the next one has the seed after it',
-      whole,
+      natural,
       Date.now() % 1_000_000_000,
     )
     .addOption(

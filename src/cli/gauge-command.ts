@@ -1,7 +1,8 @@
 /** The command `gauge`. In: options. Out: the gauge test's table on stdout, as text or JSON. */
-import { Command, InvalidArgumentError } from 'commander'
+import { Command } from 'commander'
 import { unwrap } from '../backend/compile.ts'
 import { openBackend } from '../node.ts'
+import { natural, positive } from './arguments.ts'
 import { type GaugeReport, gauge, scales } from './gauge.ts'
 import { table } from './table.ts'
 
@@ -21,8 +22,8 @@ Examples:
 export function gaugeCommand(): Command {
   const command = new Command('gauge')
     .description("Rescale a teacher's feature, undo it where it is read, and see which methods notice.")
-    .option('--steps <n>', 'steps of each student; the teacher takes twice as many', natural(1), 300)
-    .option('--seed <n>', 'of scenes, initial values and batches', natural(0), 0)
+    .option('--steps <n>', 'steps of each student; the teacher takes twice as many', positive, 300)
+    .option('--seed <n>', 'of scenes, initial values and batches', natural, 0)
     .option('--json', 'print the numbers as JSON')
     .option('--stack', 'print stack traces of errors')
     .addHelpText('after', examples)
@@ -47,15 +48,6 @@ interface Typed {
   readonly seed: number
   readonly json?: true
 }
-
-const natural =
-  (least: number) =>
-  (text: string): number => {
-    const n = text.trim() === '' ? Number.NaN : Number(text)
-    if (!Number.isInteger(n) || n < least)
-      throw new InvalidArgumentError(`It must be a whole number, ${least} or more.`)
-    return n
-  }
 
 /** A row a method, the scales beside each other. */
 function textOf({ teacher, alone, results }: GaugeReport): string {

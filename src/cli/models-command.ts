@@ -7,6 +7,7 @@ import type { Size } from '../data/sample.ts'
 import type { OutputStride } from '../nn/backbone.ts'
 import { costOf } from '../nn/cost.ts'
 import { type ZooOptions, zoo, zooNames } from '../nn/zoo.ts'
+import { above0, positive, sizeOf } from './arguments.ts'
 import { comparisonOf, published } from './published.ts'
 import { table } from './table.ts'
 
@@ -27,29 +28,13 @@ Examples:
 A multiply-add is one multiplication in a convolution, matrix product or attention; resizing and pooling count as none.
 A name is a network of the zoo: zoo.deeplabv3_resnet50({ classes: 19 }).`
 
-const positive = (text: string): number => {
-  const n = Number(text)
-  if (!(n > 0 && Number.isFinite(n))) throw new InvalidArgumentError('It must be a positive number.')
-  return n
-}
-const whole = (text: string): number => {
-  const n = Number(text)
-  if (!Number.isInteger(n) || n < 1) throw new InvalidArgumentError('It must be a positive integer.')
-  return n
-}
-const sizeOf = (text: string): Size => {
-  const [, h, w] = /^([1-9]\d{0,4})x([1-9]\d{0,4})$/.exec(text) ?? []
-  if (h === undefined) throw new InvalidArgumentError('It must be HEIGHTxWIDTH, such as 512x1024.')
-  return [Number(h), Number(w)]
-}
-
 /** The command `models`, with its options. */
 export const modelsCommand = (): Command =>
   new Command('models')
     .description('List the segmentation networks: parameters, multiply-adds, and published figures.')
-    .option('--classes <n>', 'the number of classes', whole, 21)
+    .option('--classes <n>', 'the number of classes', positive, 21)
     .option('--size <h>x<w>', 'the size of the image', sizeOf, [512, 512])
-    .option('--width <factor>', 'of all channels, of backbone and head', positive, 1)
+    .option('--width <factor>', 'of all channels, of backbone and head', above0, 1)
     .addOption(
       new Option('--output-stride <n>', 'instead of the published one')
         .choices(['8', '16', '32'])

@@ -2,12 +2,13 @@
  * The options of `cotangent predict`. In: trained weights and images. Out: an overlay an image under the same name, and
  * the legend; broken files are named and skipped, and the exit code is 1 at the end.
  */
-import { Command, InvalidArgumentError } from 'commander'
+import { Command } from 'commander'
 import { DataError } from '../dsl/errors.ts'
+import { fraction, several } from './arguments.ts'
 import { describeLoad } from './segment/network.ts'
 import { predictFolder } from './segment/predict.ts'
 import { openTrained } from './segment/trained.ts'
-import { backendOverrides, several } from './train-command.ts'
+import { backendOverrides } from './train-command.ts'
 
 interface Typed {
   readonly out: string
@@ -25,8 +26,8 @@ Examples:
   $ cotangent predict runs/camvid frames --out labels --labels         class numbers as palette PNG
   $ cotangent predict best.safetensors photo.jpg --alpha 0.4 --set evaluation.flip=true
 
-A folder keeps its form: frames/a/1.jpg becomes overlays/a/1.png. overlays/index.html shows all of them with the
-legend, overlays/legend.svg is the legend alone.
+A folder keeps its form: frames/a/1.jpg becomes overlays/a/1.png. overlays/index.html shows them beside
+the originals (which it links to) with the classes that occur; overlays/legend.svg is the legend alone.
 Exit codes: 0 done, 1 failed or an image was skipped, 2 called wrongly, 130 interrupted.`
 
 /** The command `predict`, with its options. */
@@ -36,7 +37,7 @@ export const predictCommand = (): Command =>
     .argument('<run>', 'a run folder, its best.safetensors, or a configuration file with --weights')
     .argument('<images...>', 'image files (JPEG, PNG), and folders of them')
     .requiredOption('--out <folder>', 'where the overlays go')
-    .option('--alpha <x>', 'how much the colours cover, from 0 to 1', part, 0.6)
+    .option('--alpha <x>', 'how much the colours cover, from 0 to 1', fraction, 0.6)
     .option('--labels', 'class numbers as palette PNG, and no overlays')
     .option('--set <path=value>', "changes the run's configuration; may be given several times", several)
     .option('--weights <file>', "other weights than the run's: .safetensors, .pth or .pt")
@@ -59,9 +60,3 @@ export const predictCommand = (): Command =>
           ].join('\n'),
         )
     })
-
-function part(text: string): number {
-  const x = text.trim() === '' ? Number.NaN : Number(text)
-  if (!(x >= 0 && x <= 1)) throw new InvalidArgumentError('It must be a number from 0 to 1.')
-  return x
-}

@@ -173,6 +173,7 @@ const drawing = `
     const show = y => y == null ? '–' : y.toFixed(chart.digits)
     const padded = (u, low, high) => uPlot.rangeNum(Math.min(0, low), high || 1, 0.05, true)
     const decades = (u, low, high) => [low / 1.15, high * 1.15]
+    const digits = (u, ys) => ys.map(y => short(Number(y.toPrecision(3))))
     const majors = (u, splits) => splits.map(y => '125'.includes(y.toExponential()[0]) ? y : null)
     return {
       width,
@@ -180,7 +181,7 @@ const drawing = `
       scales: { x: { time: false }, y: chart.log ? { distr: 3, range: decades } : { range: padded } },
       axes: [
         { ...axis, grid: { show: false }, size: 32, values: (u, xs) => xs.map(short), space: 60 },
-        { ...axis, size: 44, ...(chart.log ? { grid: { ...axis.grid, filter: majors } } : {}) },
+        { ...axis, size: 48, ...(chart.log ? { grid: { ...axis.grid, filter: majors } } : { values: digits }) },
       ],
       cursor: { drag: { x: false, y: false }, points: { size: 6 }, hover: { prox: null, skip: [undefined, null] } },
       legend: { markers: { width: 0 } },

@@ -1,5 +1,5 @@
 /** What reports share. In: plain data. Out: the frame of an HTML document that needs no network, and parts of it. */
-import type { Colour } from '../data/sample.ts'
+import type { Colour, Dataset } from '../data/sample.ts'
 import { type Html, html } from './html.ts'
 import { type Chart, chartScript, plots } from './report-charts.ts'
 import { styleSheet } from './report-style.ts'
@@ -62,9 +62,25 @@ export const large = (n: number): string => {
   return n >= 1e4 ? `${(n / 1e3).toFixed(0)} k` : String(n)
 }
 
+/** Three digits, and no exponent. @example threeDigits(1043.7) // 1040 */
+export const threeDigits = (x: number): number => Number(x.toPrecision(3))
+
 /** A square of a colour. */
 export const swatch = ([red, green, blue]: Colour): Html =>
   html`<i class="swatch" style="background:rgb(${red},${green},${blue})"></i>`
+
+/**
+ * The colours and names of the classes that occur.
+ * @param seen   class numbers
+ * @param blank  what pixels of no class look like, if there are such
+ * @example legend(dataset, new Set(prediction), html`no colour: void`)
+ */
+export const legend = (
+  { classes, palette }: Pick<Dataset, 'classes' | 'palette'>,
+  seen: ReadonlySet<number>,
+  blank?: Html,
+): Html =>
+  html`<ul class="classes" aria-label="Colours of the classes">${classes.map((name, c) => (seen.has(c) ? html`<li>${swatch(palette[c])}${name}</li>` : ''))}${blank ? html`<li>${blank}</li>` : ''}</ul>`
 
 /** Names and values. */
 export const pairs = (entries: readonly (readonly [string, string])[]): Html =>

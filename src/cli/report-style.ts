@@ -10,13 +10,13 @@ const looks = `
 :root {
   color-scheme: light dark;
   --page: #fff; --ink: #1a1d21; --muted: #5d646e; --line: #e3e6ea; --soft: #f5f6f8;
-  --up: #0f7a3d; --down: #b3261e;
+  --up: #0f7a3d; --down: #b3261e; --shade: rgb(0 0 0 / .2);
   --k0: #6b7380; --k1: #c2610c; --k2: #2459d6; --k3: #0b8378; --k4: #8a3fc7; --k5: #b8266a;
 }
 @media screen and (prefers-color-scheme: dark) {
   :root:not(.printing) {
     --page: #14171a; --ink: #e8eaed; --muted: #9aa2ac; --line: #2c3138; --soft: #1c2025;
-    --up: #5fd08d; --down: #ff8a80;
+    --up: #5fd08d; --down: #ff8a80; --shade: rgb(255 255 255 / .25);
     --k0: #a3abb6; --k1: #f2a055; --k2: #7ca7ff; --k3: #3fc9bb; --k4: #c792f5; --k5: #f484b4;
   }
 }
@@ -53,15 +53,26 @@ section { margin-top: clamp(2.25rem, 5vw, 3.5rem); }
 .figures .distilled strong { color: var(--k2); }
 .lede { margin-top: 1.25rem; max-width: 42rem; font-size: 1.125rem; text-wrap: pretty; }
 
-.scroll { overflow-x: auto; }
+/* What is cut off casts a shadow from that side: the page's colour scrolls along and covers it at the end. */
+.scroll {
+  overflow-x: auto;
+  background:
+    linear-gradient(90deg, var(--page) 30%, transparent) left / 2rem 100% no-repeat local,
+    linear-gradient(-90deg, var(--page) 30%, transparent) right / 2rem 100% no-repeat local,
+    radial-gradient(farthest-side at 0 50%, var(--shade), transparent) left / .7rem 100% no-repeat scroll,
+    radial-gradient(farthest-side at 100% 50%, var(--shade), transparent) right / .7rem 100% no-repeat scroll;
+}
+.scroll + .note { margin-top: .75rem; }
 .scroll:focus-visible { outline: 2px solid var(--k2); outline-offset: 3px; border-radius: 2px; }
-table.numbers { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-.numbers th, .numbers td { padding: .5rem 0 .5rem 1.25rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); font-weight: 400; }
+table.numbers { --pad: .5rem; border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+.numbers th, .numbers td { padding: var(--pad) 0 var(--pad) 1.25rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); font-weight: 400; }
 .numbers thead th { font-size: .85rem; color: var(--muted); border-bottom-color: var(--muted); vertical-align: bottom; white-space: normal; line-height: 1.3; }
 .numbers th:first-child { position: sticky; left: 0; background: var(--page); text-align: left; padding-left: 0; }
 .numbers tbody th:first-child { padding-left: 1.6em; }
-.numbers tbody th i { position: absolute; left: 0; top: calc(.5rem + .31em); }
-.numbers tbody th .key { top: calc(.5rem + .43em); }
+.numbers tbody th i { position: absolute; left: 0; top: calc(var(--pad) + .31em); }
+.numbers tbody th .key { top: calc(var(--pad) + .43em); }
+.numbers.plain tbody th:first-child { padding-left: 0; }
+.numbers.told :is(th, td):last-child { text-align: left; }
 .numbers .best { font-weight: 700; }
 .numbers .aside > * { color: var(--muted); }
 .numbers .up { color: var(--up); } .numbers .down { color: var(--down); }
@@ -94,6 +105,15 @@ table.numbers { border-collapse: collapse; width: 100%; font-variant-numeric: ta
 .gallery figcaption { margin-top: .35rem; font-size: .85rem; line-height: 1.35; overflow-wrap: anywhere; display: flex; justify-content: space-between; gap: .5em; }
 .gallery figcaption b { font-weight: 550; white-space: nowrap; color: var(--ink); font-variant-numeric: tabular-nums; }
 
+.panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr)); gap: 1rem 2rem; }
+.panels svg { width: 100%; height: auto; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+.columns { display: flex; gap: .5rem; }
+.columns figure { flex: 1 0 5.5rem; max-width: 10rem; }
+.columns .pair { flex: 2 0 11rem; max-width: 20rem; }
+.columns img { display: block; width: 100%; height: auto; image-rendering: pixelated; }
+.columns figcaption { margin-bottom: .35rem; overflow-wrap: anywhere; }
+.command { overflow-wrap: anywhere; }
+
 .pairs { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)); gap: 0 2.5rem; font-size: .9rem; }
 .pairs div { display: flex; justify-content: space-between; gap: 1.25rem; padding: .35rem 0; border-bottom: 1px solid var(--line); }
 .pairs dt { color: var(--muted); }
@@ -109,17 +129,17 @@ table.numbers { border-collapse: collapse; width: 100%; font-variant-numeric: ta
 .kernels { margin: 0; font: .8rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 footer { margin-top: 3.5rem; padding-top: 1rem; border-top: 1px solid var(--line); }
 
-@media (max-width: 44rem) {
+@media screen and (max-width: 44rem) {
   .figures { grid-template-columns: 1fr; }
   .figures li { display: flex; justify-content: space-between; align-items: baseline; padding: .55rem 0; }
   .figures li + li { border-top: 1px solid var(--line); }
   .figures strong { font-size: 1.75rem; }
   .numbers { font-size: .875rem; }
-  .numbers th, .numbers td { padding-left: .6rem; }
-  .numbers thead th { font-size: .8rem; }
-  .numbers tbody th { white-space: normal; min-width: 8rem; line-height: 1.35; }
-  .gallery li { grid-auto-columns: 42vw; scroll-snap-type: x proximity; margin-right: calc(-1 * clamp(1rem, 4vw, 2.5rem)); }
-  .gallery figure { scroll-snap-align: start; }
+  .numbers th, .numbers td { padding-left: .5rem; }
+  .numbers thead th { font-size: .75rem; }
+  .numbers tbody th { white-space: normal; min-width: 6.25rem; line-height: 1.35; }
+  .gallery li { grid-auto-flow: row; grid-template-columns: 1fr 1fr; }
+  .gallery figure:first-child:nth-last-child(odd) { grid-column: 1 / -1; }
 }
 @media print {
   @page { margin: 16mm 14mm; }
@@ -127,12 +147,17 @@ footer { margin-top: 3.5rem; padding-top: 1rem; border-top: 1px solid var(--line
   section { margin-top: 1.75rem; }
   tr, .note, .classes, .charts figure, .gallery li, .pairs div, .figures { break-inside: avoid; }
   h2, h3, .note, .classes { break-after: avoid; }
-  .charts { grid-template-columns: 1fr 1fr; gap: 1rem; }
+  .charts, .panels { grid-template-columns: 1fr 1fr; gap: 1rem; }
+  .columns figure, .columns .pair { flex-basis: 0; }
+  .columns, .panels svg { break-inside: avoid; }
   .u-legend .u-value, .u-legend tr:first-child { display: none !important; }
   .gallery { gap: 1rem; }
-  .scroll { overflow: visible; }
+  .scroll { overflow: visible; background: none; }
+  table.numbers { --pad: .3rem; }
+  .pairs { grid-template-columns: repeat(3, 1fr); gap: 0 1.25rem; font-size: .75rem; }
+  .pairs div { padding-block: .2rem; gap: .6rem; }
   .kernels { font-size: 5.5pt; white-space: pre; }
   .confusion { min-width: 0 !important; break-inside: avoid; }
-  .numbers th:first-child { position: relative; }
+  .numbers th:first-child { position: relative; background: none; }
 }
 `

@@ -9,7 +9,7 @@ import { type Colour, type Dataset, ignored, type Sample } from '../data/sample.
 import { imageTile } from '../data/sheet.ts'
 import { type Html, html } from './html.ts'
 import { chartsOf, type Point } from './report-charts.ts'
-import { flatten, large, page, pairs, percent, swatch } from './report-parts.ts'
+import { flatten, large, legend, page, pairs, percent, swatch, threeDigits } from './report-parts.ts'
 import type { Json } from './run-folder.ts'
 
 /** What a trained network shows in the report. */
@@ -100,12 +100,14 @@ function sentence(plain: number, distilled: number, teacher: number | undefined)
   return `${change} and closes ${Math.round((100 * gain) / difference(plain, teacher))} % of the gap to its teacher.`
 }
 
-/** Cells of numbers of which the best (as printed) stand out. */
+/** Cells of numbers of which the best (as printed) stand out, unless all are the same. */
 function cells(values: readonly (number | null)[]): Html[] {
   const shown = values.map(percent)
   const best = Math.max(...shown.map(Number).filter(Number.isFinite))
   return shown.map(text =>
-    Number(text) === best ? html`<td class="best">${text}</td>` : html`<td>${text}</td>`,
+    Number(text) === best && shown.some(other => other !== text)
+      ? html`<td class="best">${text}</td>`
+      : html`<td>${text}</td>`,
   )
 }
 
@@ -121,7 +123,7 @@ function summary({ models, baseline }: ReportData): Html {
 <thead><tr><th scope="col">Model</th><th scope="col">mIoU</th><th scope="col">Pixel accuracy</th><th scope="col">Class accuracy</th><th scope="col">Parameters</th><th scope="col">ms / step</th></tr></thead>
 <tbody>${models.map(
     (model, i) => html`
-<tr><th scope="row">${key(i)}${model.name}</th>${columns.map(column => column[i])}<td>${large(model.parameters)}</td><td>${model.msPerStep === null ? '–' : model.msPerStep.toPrecision(3)}</td></tr>`,
+<tr><th scope="row">${key(i)}${model.name}</th>${columns.map(column => column[i])}<td>${large(model.parameters)}</td><td>${model.msPerStep === null ? '–' : threeDigits(model.msPerStep)}</td></tr>`,
   )}
 <tr class="aside"><th scope="row"><i class="key"></i>Most frequent class</th><td>${percent(baseline.miou)}</td><td>${percent(baseline.pixelAccuracy)}</td><td>${percent(baseline.classAccuracy)}</td><td>–</td><td>–</td></tr>
 </tbody>
@@ -164,10 +166,10 @@ function gallery({ gallery: examples, models, dataset }: ReportData): Html {
   return html`<section>
 <h2>Examples</h2>
 <p class="note">Beside each name, the per cent of labelled pixels that the model gets right.</p>
-<ul class="classes" aria-label="Colours of the classes">${classes.map((name, c) => (seen.has(c) ? html`<li>${swatch(palette[c])}${name}</li>` : ''))}${seen.has(ignored) ? html`<li>${swatch([0, 0, 0])}void</li>` : ''}</ul>
+${legend(dataset, seen, seen.has(ignored) ? html`${swatch([0, 0, 0])}void` : undefined)}
 <ol class="gallery">${examples.map(
     ({ sample, predictions }) => html`
-<li class="scroll" tabindex="0" role="group" aria-label="${sample.name}">
+<li role="group" aria-label="${sample.name}">
 ${picture(sample, imagePng(sample), sample.name, `Input image ${sample.name}`)}
 ${picture(sample, mapPng(sample, sample.label, palette), 'Label', `Labelled classes of ${sample.name}`)}
 ${predictions.map((map, i) => picture(sample, mapPng(sample, map, palette), html`${models[i].name} <b>${rightPixels(sample, map, classes.length)}</b>`, `Classes of ${sample.name} as predicted by ${models[i].name}`))}

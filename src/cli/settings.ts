@@ -2,23 +2,29 @@
  * What a distillation run is set to. In: options as typed by the user, and on a resume the run's own
  * configuration. Out: complete settings, which config.json holds: everything that influences the numbers.
  */
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { onDisk } from '../data/atomic.ts'
 import { DataError, UsageError } from '../dsl/errors.ts'
 import type { NormAxes } from '../nfd/normalise.ts'
 import { backendNames } from '../node.ts'
+import { readJson } from './json-file.ts'
+import { checkCommand } from './run-names.ts'
 
 /** The axes over which NFD takes mean and deviation, as typed. */
 export const axesChoices = ['HW', 'NHW', 'C', 'CHW', 'none'] as const satisfies readonly NormAxes[]
 export const datasetChoices = ['synthetic', 'camvid'] as const
 export const netChoices = ['pspnet', 'encdec'] as const
+export const storageChoices = ['f32', 'f16'] as const
 
 const positive = z.number().int().positive()
 const settingsSchema = z.object({
   backend: z.enum(backendNames),
   adapter: z.string().nullable(),
+  /** f16: large intermediates take half the memory, and the loss is scaled. */
+  storage: z.enum(storageChoices),
+  /** Whether schedules are measured: they change the order of sums. */
+  tune: z.boolean(),
   dataset: z.enum(datasetChoices),
   data: z.string().nullable(),
   /** Height and width, of training crops and of evaluation. */
@@ -52,6 +58,8 @@ export type Given = Partial<Settings>
 const common = {
   backend: 'auto',
   adapter: null,
+  storage: 'f32',
+  tune: false,
   data: null,
   net: 'pspnet',
   epochs: null,
@@ -110,47 +118,38 @@ export function settingsOf(given: Given, resumed?: Settings): Settings {
     throw new UsageError('--data is for --dataset camvid; synthetic scenes are made, not read')
   if (given.epochs && (given.steps || given.teacherSteps))
     throw new UsageError('give --epochs or --steps and --teacher-steps, not both')
+  checkGpuOptions(settings)
   return settings
 }
 
 /**
  * The configuration of the run in a folder; undefined if there is none.
- * @throws DataError if it is damaged
+ * @throws DataError if it is damaged; UsageError if it is another command's
  */
 export function readSettings(folder: string): Settings | undefined {
   const path = join(folder, 'config.json')
   if (!existsSync(path)) return undefined
-  const text = onDisk(`cannot read ${path}`, () => readFileSync(path, 'utf8'))
-  const parsed = settingsSchema.safeParse(parseJson(path, text))
+  const config = readJson(path)
+  checkCommand(config, folder, 'distill')
+  const parsed = settingsSchema.safeParse(config)
   if (!parsed.success)
     throw new DataError(`${path} is not the configuration of a run: ${z.prettifyError(parsed.error)}`)
   return parsed.data
 }
 
-function parseJson(path: string, text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch (cause) {
-    throw new DataError(`${path} is not JSON`, { cause })
-  }
-}
-
 /**
- * The name of the run in `out` that was changed last.
- * @throws UsageError if there is none
+ * Refuses what only WebGPU has on a backend that is another; `auto` is known when it is opened.
+ * @throws UsageError that names the options and the backend
+ * @example checkGpuOptions({ ...settings, backend: backend.name })
  */
-export function latestRun(out: string): string {
-  const runs = (existsSync(out) ? onDisk(`cannot read ${out}`, () => readdirSync(out)) : [])
-    .filter(name => existsSync(join(out, name, 'config.json')))
-    .map(name => ({
-      name,
-      time: statSync(join(out, name, 'checkpoints'), { throwIfNoEntry: false })?.mtimeMs ?? 0,
-    }))
-  const latest = runs.reduce<(typeof runs)[number] | undefined>(
-    (a, b) => (a === undefined || b.time > a.time ? b : a),
-    undefined,
-  )
-  if (!latest)
-    throw new UsageError(`--resume: there is no run in ${out}; name its folder with --out and --name`)
-  return latest.name
+export function checkGpuOptions({
+  backend,
+  tune,
+  storage,
+}: Pick<Settings, 'backend' | 'tune' | 'storage'>): void {
+  const asked = [...(tune ? ['--tune'] : []), ...(storage === 'f16' ? ['--storage f16'] : [])]
+  if (asked.length > 0 && backend !== 'webgpu' && backend !== 'auto')
+    throw new UsageError(
+      `${asked.join(' and ')}: the backend is ${backend}, and only webgpu has ${asked.length > 1 ? 'them' : 'it'}; leave ${asked.length > 1 ? 'them' : 'it'} out, or choose --backend webgpu`,
+    )
 }

@@ -1,14 +1,15 @@
 /** The options of `cotangent train`. In: arguments. Out: a configuration and a run folder, and the job run on them. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { Command, InvalidArgumentError } from 'commander'
+import { Command } from 'commander'
 import { DataError, UsageError } from '../dsl/errors.ts'
 import { backendNames } from '../node.ts'
+import { fileName, several } from './arguments.ts'
 import { type Config, configSchema } from './config.ts'
 import { describeOptions } from './config-errors.ts'
 import { readConfig, readRunConfig } from './config-file.ts'
+import { freeName, latestRun, tellTaken, timestamp } from './run-names.ts'
 import { trainJob } from './segment/job.ts'
-import { latestRun } from './settings.ts'
 
 interface Typed {
   readonly set?: readonly string[]
@@ -39,12 +40,6 @@ Exit codes: 0 done, 1 failed, 2 called wrongly, 130 interrupted.
 Keys of the configuration, their defaults and what is allowed:
 `
 
-/** Collects the values of an option that may be given several times. */
-export const several = (value: string, before: readonly string[] = []): readonly string[] => [
-  ...before,
-  value,
-]
-
 /** The command `train`, with its options. */
 export const trainCommand = (): Command =>
   new Command('train')
@@ -59,7 +54,10 @@ export const trainCommand = (): Command =>
       'the name of the run folder (default: the network, the data and the time)',
       fileName,
     )
-    .option('--resume', 'go on with the run --name, or with the last one, under its own configuration')
+    .option(
+      '--resume',
+      'go on with the run --name, or with the last one of this command, under its own configuration',
+    )
     .option(
       '--profile [file]',
       'time each kernel: a table in the report, and a trace for chrome://tracing in the run folder, or in the file',
@@ -113,7 +111,8 @@ async function begun(
 function resumed(file: string | undefined, { out, name }: Typed, overrides: readonly string[]): Started {
   if (file !== undefined)
     throw new UsageError('--resume goes on under the configuration of the run; leave the file out')
-  const chosen = name ?? latestRun(out)
+  const chosen = name ?? latestRun(out, 'train')
+  if (name === undefined) tellTaken(out, chosen, 'train')
   const folder = join(out, chosen)
   if (!existsSync(join(folder, 'config.json')))
     throw new DataError(`--resume: ${folder} holds no run; list ${out} for those there are`)
@@ -122,20 +121,4 @@ function resumed(file: string | undefined, { out, name }: Typed, overrides: read
 }
 
 /** Such as `unet-synthetic-20250131-120500`. */
-function defaultName({ network, data }: Config): string {
-  const time = new Date().toISOString().slice(0, 19).replace(/[-:]/g, '').replace('T', '-')
-  return `${network.name}-${data.kind}-${time}`
-}
-
-/** The name, or with a number behind it where a run has it already: two runs may start in one second. */
-function freeName(out: string, name: string): string {
-  for (let n = 1; ; n++) {
-    const candidate = n === 1 ? name : `${name}-${n}`
-    if (!existsSync(join(out, candidate))) return candidate
-  }
-}
-
-function fileName(text: string): string {
-  if (!/^\w[\w.-]*$/.test(text)) throw new InvalidArgumentError('Use letters, digits, ".", "-" and "_".')
-  return text
-}
+const defaultName = ({ network, data }: Config): string => `${network.name}-${data.kind}-${timestamp()}`

@@ -94,6 +94,8 @@ export interface Trained {
   readonly state: Named<Resident>
   readonly evaluation: Evaluation
   readonly msPerStep: number
+  /** The part of this process's training time in which the step waited for its batch, its first batch left out. */
+  readonly waiting: number
 }
 
 /**
@@ -113,6 +115,7 @@ export async function train(phase: Phase, context: Context): Promise<Trained> {
   let state = await upload(restored?.state ?? phase.initial, backend)
   let spent = milliseconds
   let seen = 0
+  let waited = 0
   const save = async (step: number): Promise<void> => {
     await losses.flush()
     await saveCheckpoint(run, checkpoint, state, { step, milliseconds: spent })
@@ -137,9 +140,14 @@ export async function train(phase: Phase, context: Context): Promise<Trained> {
         if (step > start) await save(step)
         throw new Interrupted(interruptedAt(phase, step, context.resumeCommand))
       }
-      if (last && evaluation) return { state, evaluation, msPerStep: spent / phase.steps }
+      if (last && evaluation) {
+        const waiting = waited / Math.max(waited + spent - milliseconds, 1)
+        return { state, evaluation, msPerStep: spent / phase.steps, waiting }
+      }
       for (let i = 0; i < accumulate; i++) {
+        const asked = performance.now()
         const batch = await batches.next()
+        if (seen > 0) waited += performance.now() - asked
         if (batch.done)
           throw new RunError(`${phase.name}: the batches ended at step ${step} of ${phase.steps}`)
         const input = inputOf(phase, batch.value, step, i)

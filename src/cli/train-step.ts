@@ -5,16 +5,18 @@
  */
 import { valueAuxAndGrad } from '../autodiff/grad.ts'
 import type { NDArray } from '../dsl/array.ts'
-import { add } from '../dsl/build.ts'
+import { add, div, mul } from '../dsl/build.ts'
 import { crossEntropy } from '../dsl/ops/loss.ts'
 import { argmax } from '../dsl/ops/reduce.ts'
 import { scope, type Tensor } from '../dsl/tensor.ts'
 import { type Key, split } from '../dsl/threefry.ts'
 import { constantTeacher } from '../nfd/distil.ts'
 import type { Optimiser } from '../nn/optim.ts'
+import { allFinite, firstScaling, type LossScale, nextScaling } from './loss-scaling.ts'
 import type { Method, Network } from './models.ts'
 import { below, type Named, namedArrays, namedTensors, tensorsLike } from './named.ts'
 import type { Step } from './train-loop.ts'
+import { chosen, eachOf } from './tree-maps.ts'
 
 /** What a network learns from. */
 export interface Lesson {
@@ -22,6 +24,8 @@ export interface Lesson {
   readonly optimiser: Optimiser
   /** Absent: cross-entropy with the labels alone. */
   readonly distillation?: { readonly teacher: Network; readonly method: Method }
+  /** Of intermediates in f16; absent: the loss is not scaled. */
+  readonly lossScale?: LossScale
 }
 
 /** A lesson as the training loop takes it. */
@@ -35,27 +39,37 @@ export interface Compilable {
 /**
  * The state at step 0, the step and the prediction of a lesson. The step minimises
  *   crossEntropy(logits, label) + method.loss(student, teacher),
- * the teacher in evaluation mode and constant (batches that bring what it says of them, `taught`, need none). Parameters are `params.net` and `params.aligners`: one optimiser
- * has both. The network's initial values depend on `key` alone, not on whether there is a teacher.
+ * the teacher in evaluation mode and constant (batches that bring what it says of them, `taught`, need none).
+ * Parameters are `params.net` and `params.aligners`: one optimiser has both. With a scaled loss, a step whose gradients
+ * overflow changes nothing but the scale. The network's initial values depend on `key` alone, not on whether there is a
+ * teacher.
  * @throws UsageError if the networks do not fit the method
  * @example lessonOf({ net, optimiser }, key(0)).initial
  */
-export function lessonOf({ net, optimiser, distillation }: Lesson, key: Key): Compilable {
+export function lessonOf({ net, optimiser, distillation, lossScale }: Lesson, key: Key): Compilable {
   const [netKey, alignerKey] = split(key)
   const { params, state } = net.init(netKey)
   const made = distillation?.method.init(alignerKey)
   const all = { net: params, aligners: made?.params ?? {} }
-  const template = { params: all, state, optimiser: optimiser.init(all), distillation: made?.state ?? {} }
+  const template = {
+    params: all,
+    state,
+    optimiser: optimiser.init(all),
+    distillation: made?.state ?? {},
+    scaling: lossScale === undefined ? undefined : firstScaling(lossScale),
+  }
   const teacher = distillation && inference(distillation.teacher)
 
   const step: Step = (named, { image, label, learningRate, key: stepKey, taught }, fixed) => {
     const before = tensorsLike(template, named)
+    const { scaling } = before
+    const scaled = (loss: Tensor): Tensor => (scaling ? mul(loss, scaling.scale) : loss)
     const lossOf = (p: typeof before.params): readonly [Tensor, Forward] => {
       const mode = { training: true, key: stepKey }
       const { out, state: next } = scope('student', () => net.apply(p.net, before.state, image, mode))
       const ce = crossEntropy(out.logits, label, { ignoreIndex: 255 })
       if (!distillation || !teacher)
-        return [ce, { next, distillation: before.distillation, logs: { loss: ce } }]
+        return [scaled(ce), { next, distillation: before.distillation, logs: { loss: ce } }]
       const distilled = distillation.method.loss(
         p.aligners,
         before.distillation,
@@ -64,12 +78,21 @@ export function lessonOf({ net, optimiser, distillation }: Lesson, key: Key): Co
         { label, key: stepKey, step: before.optimiser.step },
       )
       const total = add(ce, distilled.loss)
-      return [total, { next, distillation: distilled.state, logs: { loss: total, ce, ...distilled.logs } }]
+      const logs = { loss: total, ce, ...distilled.logs }
+      return [scaled(total), { next, distillation: distilled.state, logs }]
     }
-    const [[, { next, distillation: remembered, logs }], grads] = valueAuxAndGrad(lossOf)(before.params)
-    const after = optimiser.update(grads, before.optimiser, before.params, learningRate)
-    const state = { params: after.params, state: next, optimiser: after.state, distillation: remembered }
-    return { state: namedTensors(state), logs }
+    const [[, { next, distillation: remembered, logs }], raw] = valueAuxAndGrad(lossOf)(before.params)
+    const grads = scaling ? eachOf(raw, g => div(g, scaling.scale)) : raw
+    const finite = scaling && allFinite(grads)
+    const { params, state: moments } = optimiser.update(grads, before.optimiser, before.params, learningRate)
+    const after = { params, state: next, optimiser: moments, distillation: remembered }
+    return {
+      state: namedTensors({
+        ...chosen(finite, after, before),
+        scaling: scaling && finite && nextScaling(scaling, finite, undefined, lossScale === 'dynamic'),
+      }),
+      logs: { ...logs, ...(scaling ? { lossScale: scaling.scale } : {}) },
+    }
   }
 
   const run = inference(net)

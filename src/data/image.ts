@@ -9,7 +9,7 @@ import { checkSize, type LabelPixels, type Pixels } from './pixels.ts'
 import { isPng, type Png, readPng } from './png.ts'
 
 /**
- * Decodes a photograph. JPEG: grey, colour or CMYK, turned upright by its EXIF orientation. PNG: grey, RGB or
+ * Decodes a photograph, turned upright by its EXIF orientation. JPEG: grey, colour or CMYK. PNG: grey, RGB or
  * palette, 1 to 16 bits; alpha is dropped, 16 bits are rounded to 8. Grey is repeated into three channels.
  * @returns RGB, [height, width, 3]
  * @throws DataError  if the bytes are no image, are damaged or truncated, or the image is beyond 64 megapixels
@@ -24,7 +24,8 @@ export function decodeImage(bytes: Uint8Array, name: string): Pixels {
 }
 
 /**
- * Decodes a label map: a PNG of one channel, 1 to 16 bits. A grey value, or a palette index, is a class number.
+ * Decodes a label map: a PNG of one channel, 1 to 16 bits, turned upright as images are. A grey value, or a palette
+ * index, is a class number.
  * @returns [height, width]
  * @throws DataError  if the bytes are no PNG, are damaged, or hold colours instead of class numbers
  * @example decodeLabel(await readFile('frame_L.png'), 'frame_L.png')

@@ -36,7 +36,7 @@ export function readJpeg(bytes: Uint8Array, name: string): Pixels {
     throw new DataError(
       `${name}: damaged JPEG: ${height} x ${width} by its header, decoded ${decoded.height} x ${decoded.width}`,
     )
-  return upright({ height, width, data: decoded.data }, orientation)
+  return upright({ height, width, data: decoded.data }, 3, orientation)
 }
 
 interface Header {

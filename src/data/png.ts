@@ -2,15 +2,17 @@
  * PNG files, made safe for the decoder. In: bytes of a PNG. Out: its samples, one array element each. Before
  * fast-png sees them, the file is checked here: one header, a size within bounds, chunks that lie inside the
  * file, and image data that inflate to exactly what the header promises. Text, colour profiles and whatever
- * else could inflate without end is left out.
- * @see PNG specification, third edition: 5.3 chunks, 7.2 scanlines, 8 interlacing, 11.2 critical chunks
+ * else could inflate without end is left out. Of the EXIF data only the orientation is read.
+ * @see PNG specification, third edition: 5.3 chunks, 7.2 scanlines, 8 interlacing, 11.2 critical chunks, 11.3.2.8 eXIf
  */
 import { inflateSync } from 'node:zlib'
+import crc32 from 'crc-32'
 import { decode } from 'fast-png'
 import { DataError } from '../dsl/errors.ts'
+import { type Orientation, tiffOrientation, upright } from './exif.ts'
 import { checkSize, decoding, maxFileBytes } from './pixels.ts'
 
-/** Samples as the file has them, [height, width, channels], interleaved. */
+/** Samples as the file has them, turned upright, [height, width, channels], interleaved. */
 export interface Png {
   readonly height: number
   readonly width: number
@@ -29,17 +31,18 @@ const signature = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a] as const
 export const isPng = (bytes: Uint8Array): boolean => signature.every((b, i) => bytes[i] === b)
 
 /**
- * Decodes a PNG: grey, palette, RGB, with or without alpha, 1 to 16 bits, interlaced from 8 bits on.
+ * Decodes a PNG: grey, palette, RGB, with or without alpha, 1 to 16 bits, interlaced from 8 bits on, and turns it as its
+ * EXIF orientation says, which is what Pillow's `ImageOps.exif_transpose` gives.
  * @throws DataError  if it is truncated, damaged, larger than the bounds of `pixels.ts`, or of a kind that is not read
  * @example readPng(await readFile('frame_L.png'), 'frame_L.png')
  */
 export function readPng(bytes: Uint8Array, name: string): Png {
-  const { header, file, packed } = checkedChunks(bytes, name)
+  const { header, file, packed, orientation } = checkedChunks(bytes, name)
   const { height, width, channels, depth } = header
   decoding('PNG', name, () => checkData(packed, header))
   const png = decoding('PNG', name, () => decode(file, { checkCrc: true }))
   const data = depth < 8 ? unpack(asBytes(png.data), height, width, depth) : asSamples(png.data)
-  return { height, width, channels, depth, data, palette: png.palette }
+  return { ...upright({ height, width, data }, channels, orientation), channels, depth, palette: png.palette }
 }
 
 interface Header {
@@ -55,6 +58,7 @@ interface Header {
 function checkedChunks(bytes: Uint8Array, name: string) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   let header: Header | undefined
+  let orientation: Orientation = 1
   const kept: Uint8Array[] = [bytes.subarray(0, 8)]
   const packed: Uint8Array[] = []
   for (let at = 8; ; ) {
@@ -70,9 +74,13 @@ function checkedChunks(bytes: Uint8Array, name: string) {
     if (type === 'IHDR') header = readHeader(bytes.subarray(at + 8, end - 4), name)
     else if (type === 'PLTE' && end - at > 12 + 3 * 256)
       throw new DataError(`${name}: damaged PNG: a palette of more than 256 colours`)
-    else if (type === 'IDAT') packed.push(bytes.subarray(at + 8, end - 4))
+    else if (type === 'eXIf') {
+      if (crc32.buf(bytes.subarray(at + 4, end - 4)) >>> 0 !== view.getUint32(end - 4))
+        throw new DataError(`${name}: damaged PNG: the checksum of its chunk eXIf is wrong`)
+      orientation = tiffOrientation(bytes.subarray(at + 8, end - 4))
+    } else if (type === 'IDAT') packed.push(bytes.subarray(at + 8, end - 4))
     else if (type === 'IEND' && header)
-      return { header, file: Buffer.concat(kept), packed: Buffer.concat(packed) }
+      return { header, file: Buffer.concat(kept), packed: Buffer.concat(packed), orientation }
     at = end
   }
 }

@@ -4,6 +4,7 @@
  * than on disk: reading a compressed or encrypted entry is an error, and so are entries that overlap.
  * @see https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT (sections 4.3 and 4.5.3, zip64)
  */
+import crc32 from 'crc-32'
 import { DataError } from '../dsl/errors.ts'
 import { quote, type Source } from './source.ts'
 
@@ -73,44 +74,11 @@ export function readZipEntry(
   if (refused !== undefined) throw new DataError(`${source.path}: entry ${quote(name)} is ${refused}`)
   const bytes = source.read(begin, size)
   // torch.utils.serialization.config.save.compute_crc32 = False leaves 0.
-  if (crc !== 0 && crc32(bytes) !== crc)
+  if (crc !== 0 && crc32.buf(bytes) >>> 0 !== crc)
     throw new DataError(
       `${source.path}: entry ${quote(name)} is damaged: its CRC-32 is not the one that was written; copy or download the file again`,
     )
   return bytes
-}
-
-/**
- * CRC-32 of bytes (polynomial 0xEDB88320, reflected), as zip and PNG use it.
- * @example crc32(new TextEncoder().encode('123456789')) // 0xcbf43926
- */
-export function crc32(bytes: Uint8Array): number {
-  const [t0, t1, t2, t3] = crcTables
-  let crc = 0xffffffff
-  let i = 0
-  // Four bytes a step: table k moves a byte over k further zero bytes.
-  for (; i + 4 <= bytes.length; i += 4) {
-    crc ^= bytes[i] | (bytes[i + 1] << 8) | (bytes[i + 2] << 16) | (bytes[i + 3] << 24)
-    crc = t3[crc & 255] ^ t2[(crc >>> 8) & 255] ^ t1[(crc >>> 16) & 255] ^ t0[crc >>> 24]
-  }
-  for (; i < bytes.length; i++) crc = t0[(crc ^ bytes[i]) & 255] ^ (crc >>> 8)
-  return ~crc >>> 0
-}
-
-const crcTables = makeTables()
-function makeTables(): readonly Uint32Array[] {
-  const tables = [0, 1, 2, 3].map(() => new Uint32Array(256))
-  for (let n = 0; n < 256; n++) {
-    let c = n
-    for (let k = 0; k < 8; k++) c = c & 1 ? (c >>> 1) ^ 0xedb88320 : c >>> 1
-    tables[0][n] = c
-  }
-  for (let k = 1; k < 4; k++)
-    for (let n = 0; n < 256; n++) {
-      const c = tables[k - 1][n]
-      tables[k][n] = tables[0][c & 255] ^ (c >>> 8)
-    }
-  return tables
 }
 
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)

@@ -76,6 +76,20 @@ test('parts of a sum that was cut in two, and what reductions write, stay f32 wh
   assert.ok(held(rows).every(h => h !== 'f16 3000'))
 })
 
+test('what an optimiser computes element by element stays f32: squares of gradients are too small for f16', () => {
+  const adam = (x: F32, y: F32, w: F32, m: F32, v: F32) => {
+    const g = ct.mul(ct.matmul(x, y), 2 ** -16)
+    const finite = ct.less(ct.max(ct.abs(g)), 1e9)
+    const [m2, v2] = [ct.add(ct.mul(m, 0.9), g), ct.add(ct.mul(v, 0.999), ct.square(g))]
+    const moved = ct.sub(w, ct.div(m2, ct.add(ct.sqrt(v2), 1e-8)))
+    return { w: ct.where(finite, moved, w), m: ct.where(finite, m2, m), v: ct.where(finite, v2, v) }
+  }
+  const side: Shape = [64, 64]
+  const after = held(storeHalf(planOf(adam as never, side, side, side, side, side)))
+  assert.ok(after.includes('f32 4096'), after.join())
+  assert.ok(!after.includes('f16 4096'), after.join())
+})
+
 test('values that live at the same time do not overlap', () => {
   const plan = storeHalf(planOf(network as never, ...shapes))
   const lives = new Map<string, { from: number; to: number; first: number; last: number }>()

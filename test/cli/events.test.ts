@@ -1,89 +1,19 @@
 /** Claims on TensorBoard event files, read back by the formats' own definitions. */
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { after, test } from 'node:test'
 import fc from 'fast-check'
 import { decode } from 'fast-png'
-import { PbfReader } from 'pbf'
 import { openEvents } from '../../src/cli/events.ts'
 import { encodePng } from '../../src/data/image.ts'
+import { crc32c, eventsOf, shownIn } from './event-reader.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'events-'))
 after(() => rmSync(root, { recursive: true }))
 let made = 0
 const fresh = (): string => join(root, String(made++))
-
-/** CRC-32C bit by bit (RFC 3720, reflected polynomial 0x82f63b78): the oracle of the library's tables. */
-function crc32c(bytes: Uint8Array): number {
-  let crc = 0xffffffff
-  for (const byte of bytes) {
-    crc ^= byte
-    for (let k = 0; k < 8; k++) crc = crc & 1 ? (crc >>> 1) ^ 0x82f63b78 : crc >>> 1
-  }
-  return ~crc >>> 0
-}
-const masked = (bytes: Uint8Array): number => {
-  const crc = crc32c(bytes)
-  return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0
-}
-
-interface Value {
-  tag: string
-  scalar?: number
-  image?: { height: number; width: number; colours: number; png: Uint8Array }
-}
-interface Read {
-  time: number
-  step: number
-  version?: string
-  status?: number
-  values: Value[]
-}
-
-/** The records of a file, their checksums checked. */
-function eventsOf(path: string): Read[] {
-  const bytes = new Uint8Array(readFileSync(path))
-  const view = new DataView(bytes.buffer)
-  const out: Read[] = []
-  for (let at = 0; at < bytes.length; ) {
-    const length = Number(view.getBigUint64(at, true))
-    assert.equal(view.getUint32(at + 8, true), masked(bytes.subarray(at, at + 8)), 'checksum of the length')
-    const data = bytes.subarray(at + 12, at + 12 + length)
-    assert.equal(view.getUint32(at + 12 + length, true), masked(data), 'checksum of the data')
-    at += length + 16
-    out.push(new PbfReader(data).readFields(readEvent, { time: 0, step: 0, values: [] }))
-  }
-  return out
-}
-
-const readEvent = (tag: number, event: Read, pbf: PbfReader): void => {
-  if (tag === 1) event.time = pbf.readDouble()
-  else if (tag === 2) event.step = pbf.readVarint()
-  else if (tag === 3) event.version = pbf.readString()
-  else if (tag === 5) pbf.readMessage(readSummary, event)
-  else if (tag === 7) pbf.readMessage(readSession, event)
-}
-const readSession = (tag: number, event: Read, pbf: PbfReader): void => {
-  if (tag === 1) event.status = pbf.readVarint()
-}
-const readSummary = (tag: number, event: Read, pbf: PbfReader): void => {
-  if (tag === 1) event.values.push(pbf.readMessage(readValue, { tag: '' }))
-}
-const readValue = (tag: number, value: Value, pbf: PbfReader): void => {
-  if (tag === 1) value.tag = pbf.readString()
-  else if (tag === 2) value.scalar = pbf.readFloat()
-  else if (tag === 4) {
-    value.image = { height: 0, width: 0, colours: 0, png: new Uint8Array() }
-    pbf.readMessage((t, image, p) => {
-      if (t === 1) image.height = p.readVarint()
-      else if (t === 2) image.width = p.readVarint()
-      else if (t === 3) image.colours = p.readVarint()
-      else if (t === 4) image.png = p.readBytes()
-    }, value.image)
-  }
-}
 
 test('the oracle of the checksums gives the published check value', () => {
   assert.equal(crc32c(Buffer.from('123456789')), 0xe3069283)
@@ -139,4 +69,21 @@ test('a session that goes on says from where, in a file of its own that sorts be
   assert.equal(version.version, 'brain.Event:2')
   // SessionLog.SessionStatus: START is 1
   assert.deepEqual([start.step, start.status], [40, 1])
+})
+
+test('of a session that goes on, TensorBoard shows what the first has before that step, and then its own', () => {
+  const folder = fresh()
+  const now = (): number => 100
+  const first = openEvents(folder, { now })
+  for (const step of [10, 20, 30]) first.scalars(step, { loss: step })
+  const second = openEvents(folder, { now, step: 21 })
+  for (const step of [30, 40]) second.scalars(step, { loss: -step })
+  assert.deepEqual(shownIn(folder), {
+    loss: [
+      [10, 10],
+      [20, 20],
+      [30, -30],
+      [40, -40],
+    ],
+  })
 })

@@ -66,7 +66,7 @@ const failures: readonly (readonly [
   ['an unknown command', ['distil'], 2, /unknown command 'distil'/],
   ['a missing command', [], 2, /name a command/],
   ['a superfluous argument', ['distill', 'camvid'], 2, /too many arguments/],
-  ['a size without width', ['distill', '--size', '64'], 2, /--size.*'64'.*height x width/],
+  ['a size without width', ['distill', '--size', '64'], 2, /--size.*'64'.*HEIGHTxWIDTH/],
   ['half a step', ['distill', '--steps', '1.5'], 2, /--steps.*'1.5'.*positive integer/],
   [
     'an unknown backend',
@@ -102,7 +102,7 @@ const failures: readonly (readonly [
     1,
     /cannot make the run folder/,
   ],
-  ['nothing to resume', ['distill', '--resume', '--out', join(root, 'empty')], 2, /no run in/],
+  ['nothing to resume', ['distill', '--resume', '--out', join(root, 'empty')], 2, /no run of/],
   [
     'a damaged configuration',
     ['distill', '--resume', '--out', root, '--name', 'taken'],
@@ -130,7 +130,7 @@ for (const [claim, args, code, message] of failures)
 test('--stack prints where the error was raised', async () => {
   const { code, stderr } = await cotangent(['distill', '--resume', '--out', join(root, 'empty'), '--stack'])
   assert.equal(code, 2)
-  assert.match(stderr, /no run in[\s\S]*^\s+at latestRun .*settings\.ts/m)
+  assert.match(stderr, /no run of[\s\S]*^\s+at latestRun .*run-names\.ts/m)
 })
 
 test('a run folder that is taken is not trained over', async () => {

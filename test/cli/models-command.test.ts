@@ -38,7 +38,7 @@ test('options that say nothing are errors that say what they take', async () => 
   for (const [given, message] of [
     [['--size', '5'], /HEIGHTxWIDTH/],
     [['--classes', '0'], /positive integer/],
-    [['--width', 'wide'], /positive number/],
+    [['--width', 'wide'], /number above 0/],
     [['--output-stride', '12'], /8, 16 or 32/],
   ] as const) {
     const command = modelsCommand()

@@ -8,8 +8,10 @@ import fc from 'fast-check'
 import { decode } from 'fast-png'
 import jpeg from 'jpeg-js'
 import { dataUrl, legendSvg, overlay } from '../../src/cli/segment/overlay.ts'
+import { countsOf, occurring, predictPage } from '../../src/cli/segment/predict-page.ts'
 import { encodePng } from '../../src/data/image.ts'
 import type { Colour } from '../../src/data/sample.ts'
+import { sceneClasses } from '../../src/data/synthetic.ts'
 import { here, tinyTrain } from './in-process.ts'
 
 const out = mkdtempSync(join(tmpdir(), 'predict-'))
@@ -66,8 +68,40 @@ test('overlays keep names, folders and sizes; broken files are named and skipped
   }
   assert(!existsSync(join(out, 'overlays', 'empty.png')))
   const page = readFileSync(join(out, 'overlays', 'index.html'), 'utf8')
-  for (const text of ['src="deep/b.png"', 'striped disc']) assert(page.includes(text), text)
-  assert.match(readFileSync(join(out, 'overlays', 'legend.svg'), 'utf8'), /^<svg .*[\s\S]*checked ring/)
+  const shown = [...page.matchAll(/<img loading="lazy" src="([^"]+)" alt="([^"]+)"/g)]
+  assert.equal(shown.length, 8)
+  for (const [, url] of shown) assert(existsSync(join(out, 'overlays', decodeURIComponent(url))), url)
+  assert.deepEqual(
+    shown.filter(([, , alt]) => alt.endsWith(' deep/b.png')).map(([, url]) => url),
+    ['../images/deep/b.jpg', 'deep/b.png'],
+  )
+  const svg = readFileSync(join(out, 'overlays', 'legend.svg'), 'utf8')
+  for (const name of sceneClasses)
+    assert.equal(svg.includes(`>${name}<`), page.includes(`</i>${name}</li>`), name)
+})
+
+test('the page lists the classes that occur: all of them above, those of an image below it with their shares', () => {
+  const map = (...classes: number[]) => countsOf(Uint8Array.from(classes), 4)
+  assert.deepEqual(map(3, 1, 3), [0, 1, 0, 2])
+  const images = [
+    { original: join('in', 'a b#.jpg'), name: 'a b#.png', counts: map(3, 1, 3, 3) },
+    { original: join('in', 'c.jpg'), name: 'c.png', counts: map(0, 0, 0, 0) },
+  ]
+  assert.deepEqual(occurring(images), [0, 1, 3])
+  const palette = [1, 2, 3, 4].map((x): Colour => [x, x, x])
+  const page = predictPage(images, 'out', { classes: ['road', 'a < b', 'sky', 'car'], palette, about: 'run' })
+  const lists = [...page.matchAll(/<ul[^>]*>(.*?)<\/ul>/g)].map(([, list]) => list.replace(/<[^>]*>/g, '|'))
+  assert.deepEqual(
+    lists.map(list =>
+      list
+        .split('|')
+        .filter(text => text.trim() !== '')
+        .join(' '),
+    ),
+    ['road a &lt; b car', 'car  75.0 % a &lt; b  25.0 %', 'road  100.0 %'],
+  )
+  assert(page.includes('src="../in/a%20b%23.jpg"') && page.includes('src="a%20b%23.png"'))
+  assert(!/<script|https?:/.test(page))
 })
 
 test('--labels writes class numbers as palette PNG; a whole folder without faults ends with 0', async t => {

@@ -98,6 +98,13 @@ test('the document nests and shows verdict, scores, classes, examples and setup'
   assert.match(document, /<td class="best">100\.0/)
 })
 
+test('times have three digits and no exponent; of values that are all the same none is the best', () => {
+  const models = data.models.map(m => ({ ...m, scores: data.models[0].scores, msPerStep: 1043.7 }))
+  const document = renderReport({ ...data, models })
+  assert(parse(document).includes('12.3 M1040'))
+  assert(!document.includes('class="best"'))
+})
+
 test('nothing is loaded from anywhere', () => {
   const document = renderReport(data)
   assert.doesNotMatch(document, /https?:|\/\/[a-z0-9-]+\.[a-z]|@import|url\(/i)

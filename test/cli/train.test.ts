@@ -12,6 +12,7 @@ import { encodePng } from '../../src/data/image.ts'
 import { readSafetensors, writeSafetensors } from '../../src/data/safetensors.ts'
 import { array } from '../../src/dsl/array.ts'
 import { checkpointOf, cotangent, metricsOf } from './command.ts'
+import { shownIn } from './event-reader.ts'
 import { here, tinyTrain } from './in-process.ts'
 
 const out = mkdtempSync(join(tmpdir(), 'train-'))
@@ -59,6 +60,18 @@ test('a killed run goes on and ends with the bits of one that was never disturbe
     2,
     'each session has its event file',
   )
+  // What is kept of measurements at the checkpoint is kept in TensorBoard too, and nothing is there twice.
+  for (const [tag, name] of [
+    ['train/loss', 'loss'],
+    ['val/miou', 'miou'],
+  ] as const) {
+    const logged = metricsOf(other).flatMap(m => {
+      const value = m[name]
+      return typeof value === 'number' ? [[m.step, Math.fround(value)]] : []
+    })
+    assert.deepEqual(shownIn(other)[tag], logged, tag)
+    assert.deepEqual(shownIn(folder)[tag], logged, tag)
+  }
   const table = (text: string) => /^in %[\s\S]*pixel accuracy.*$/m.exec(text)?.[0]
   assert.equal(table(resumed.stdout), table(whole.stdout))
 })
@@ -339,7 +352,7 @@ const failures: readonly (readonly [
     1,
     /train: the loss is (NaN|-?Infinity) at step \d of 4 .*Lower --set optimiser\.lr=/,
   ],
-  ['nothing to resume', ['train', '--resume', '--out', join(out, 'none')], 2, /no run in/],
+  ['nothing to resume', ['train', '--resume', '--out', join(out, 'none')], 2, /no run of/],
   ['a file to resume with', ['train', 'a.ts', '--resume'], 2, /leave the file out/],
   [
     'an adapter that is not there',

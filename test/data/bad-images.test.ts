@@ -77,7 +77,7 @@ test('all eight orientations show the first row and the first column where EXIF 
     i % 3 === 0 ? Math.floor(i / 3 / w) : i % 3 === 1 ? Math.floor(i / 3) % w : 9,
   )
   for (const o of orientations) {
-    const out = upright({ height: h, width: w, data }, o)
+    const out = upright({ height: h, width: w, data }, 3, o)
     assert.deepEqual([out.height, out.width], o > 4 ? [w, h] : [h, w])
     const side = (name: string): number[] =>
       Array.from({ length: out.height * out.width }, (_, p) => p).filter(p => {
@@ -112,11 +112,50 @@ test('the orientation is read in both byte orders, and only where it is valid', 
   )
 })
 
+test('a PNG is turned as its eXIf chunk says, images and labels alike, wherever the chunk stands', () => {
+  const kinds = [
+    { channels: 3, depth: 8 },
+    { channels: 1, depth: 8 },
+    { channels: 1, depth: 16 },
+  ] as const
+  for (const { channels, depth } of kinds) {
+    const values = Array.from({ length: 3 * 4 * channels }, (_, i) => 5 * i + 1)
+    const data = depth === 16 ? Uint16Array.from(values) : Uint8Array.from(values)
+    const stored = encode({ height: 3, width: 4, channels, depth, data })
+    const decode = channels === 3 ? decodeImage : decodeLabel
+    for (const o of orientations) {
+      const turned = upright({ height: 3, width: 4, data }, channels, o)
+      // The payload begins where a JPEG's segment has its mark behind it.
+      const added = chunk('eXIf', Uint8Array.from(exif(o, o % 2 === 0).slice(6)))
+      // behind the header of 33 bytes, and before the end of 12
+      for (const at of [33, stored.length - 12]) {
+        const file = Buffer.concat([stored.subarray(0, at), added, stored.subarray(at)])
+        assert.deepEqual(decode(file, 'file.x'), turned, `orientation ${o}`)
+      }
+    }
+  }
+})
+
+test('an eXIf chunk whose checksum is wrong is damage; one that says nothing turns nothing', () => {
+  const stored = encodePng(
+    Uint8Array.from({ length: 18 }, (_, i) => i),
+    2,
+    3,
+  )
+  const withChunk = (added: Uint8Array) =>
+    decodeImage(Buffer.concat([stored.subarray(0, 33), added, stored.subarray(33)]), 'file.x')
+  const torn = chunk('eXIf', Uint8Array.from(exif(6, true).slice(6)))
+  torn[20] ^= 1
+  assert.throws(() => withChunk(torn), bad(/damaged PNG: the checksum of its chunk eXIf/))
+  for (const payload of [[], [0x49], exif(9, true).slice(6), exif(6, true)])
+    assert.deepEqual(withChunk(chunk('eXIf', Uint8Array.from(payload))), decodeImage(stored, 'file.x'))
+})
+
 test('a JPEG is turned as its EXIF says, its label is not; their sizes are compared afterwards', async () => {
   const stored = photograph(16, 8)
   const plain = decodeImage(stored, 'file.x')
   for (const o of orientations)
-    assert.deepEqual(decodeImage(withSegment(stored, 0xe1, exif(o, false)), 'file.x'), upright(plain, o))
+    assert.deepEqual(decodeImage(withSegment(stored, 0xe1, exif(o, false)), 'file.x'), upright(plain, 3, o))
   const label = (height: number, width: number) =>
     encode({ width, height, channels: 1, depth: 8, data: new Uint8Array(128) })
   const folder = await folderOf({

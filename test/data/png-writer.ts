@@ -34,8 +34,8 @@ export const chunk = (type: string, payload: Uint8Array): Uint8Array => {
 
 const u32 = (x: number): number[] => [x >>> 24, (x >>> 16) & 255, (x >>> 8) & 255, x & 255]
 
-/** The remainder by the polynomial of PNG (annex D), bit by bit. */
-function crc32(bytes: Uint8Array): number {
+/** CRC-32, the remainder by the polynomial of PNG (annex D) and zip, bit by bit. */
+export function crc32(bytes: Uint8Array): number {
   let crc = 0xffffffff
   for (const byte of bytes) {
     crc ^= byte

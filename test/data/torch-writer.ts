@@ -2,7 +2,7 @@
  * Writes small `torch.save` files and pickles by hand, right or wrong in any part: what PyTorch's own writer would
  * refuse to write. In: values and storages. Out: bytes. Only what the tests need of the formats.
  */
-import { crc32 } from '../../src/data/zip.ts'
+import { crc32 } from './png-writer.ts'
 
 /** A class or function by name, or a call of one: what a pickle may ask for. */
 export interface Call {

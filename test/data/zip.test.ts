@@ -2,9 +2,10 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { sourceOf } from '../../src/data/source.ts'
-import { crc32, readZipEntry, zipEntries } from '../../src/data/zip.ts'
+import { readZipEntry, zipEntries } from '../../src/data/zip.ts'
 import { DataError } from '../../src/dsl/errors.ts'
 import { damage, edits } from './mutation.ts'
+import { crc32 } from './png-writer.ts'
 import { type Entry, zip } from './torch-writer.ts'
 
 const text = (s: string): Uint8Array => new TextEncoder().encode(s)
@@ -16,18 +17,8 @@ const contents = (bytes: Uint8Array): [string, string][] => {
   ])
 }
 
-test('CRC-32 has its published check value, and agrees with the definition bit by bit', () => {
+test('the CRC-32 that entries are written with in these tests has its published check value', () => {
   assert.equal(crc32(text('123456789')), 0xcbf43926) // the check value of CRC-32/ISO-HDLC
-  fc.assert(
-    fc.property(fc.uint8Array({ maxLength: 40 }), bytes => {
-      let crc = 0xffffffff
-      for (const byte of bytes) {
-        crc ^= byte
-        for (let k = 0; k < 8; k++) crc = crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1
-      }
-      assert.equal(crc32(bytes), ~crc >>> 0)
-    }),
-  )
 })
 
 const entries = fc.uniqueArray(

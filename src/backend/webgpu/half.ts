@@ -6,7 +6,9 @@
  *   arguments, results and constants, so parameters, gradients that are returned and the optimiser's state,
  *   what is small: scalars, biases, statistics of channels,
  *   what another reduction writes: means, variances, sums of softmax, pooled features,
- *   the parts of a sum that was cut in two, and what is added to in place.
+ *   the parts of a sum that was cut in two, and what is added to in place,
+ *   what is made into a result element by element, over any number of kernels: the optimiser's part of a step, whose
+ *   squares of gradients are too small for f16.
  * f16 has 11 bits and ends at 65504: gradients below 6e-8 are 0, so scale the loss.
  */
 import { type Instr, instructions, type Kernel } from '../kernel.ts'
@@ -32,7 +34,8 @@ export function storeHalf(plan: Plan): Plan {
       v.last = step
       values.set(ref, v)
     }
-  const halves = new Set([...values].flatMap(([ref, v]) => (canBeHalf(v) ? [ref] : [])))
+  const exact = leadingToResults(plan)
+  const halves = new Set([...values].flatMap(([ref, v]) => (canBeHalf(v) && !exact.has(ref) ? [ref] : [])))
   const of = (half: boolean) => [...values].filter(([ref]) => halves.has(ref) === half)
   const place = (group: [ArenaRef, Value][], bytesOf: (bytes: number) => number) => {
     const sized = group.map(([ref, v]) => ({ bytes: bytesOf(ref.bytes), first: v.first, last: v.last }))
@@ -65,6 +68,22 @@ interface Value {
   readonly uses: { readonly dispatch: Dispatch; readonly buffer: number }[]
   readonly first: number
   last: number
+}
+
+/** The intermediates from which a result is computed element by element, from the last kernel back. */
+function leadingToResults({ steps }: Plan): ReadonlySet<BufferRef> {
+  const leading = new Set<BufferRef>()
+  for (const { kernel, bindings } of steps.toReversed()) {
+    const { buffers, body, epilogue, accumulators } = kernel
+    const leads = bindings.some(
+      (ref, i) => buffers[i].access !== 'read' && (ref.k !== 'arena' || leading.has(ref)),
+    )
+    if (!leads) continue
+    // what a kernel sums is not an element of its result; what it loads behind the sum is
+    for (const x of accumulators.length > 0 ? epilogue : [...body, ...epilogue])
+      if (x.k === 'load' && bindings[x.buffer].k === 'arena') leading.add(bindings[x.buffer])
+  }
+  return leading
 }
 
 function canBeHalf({ uses }: Value): boolean {

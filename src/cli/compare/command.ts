@@ -7,6 +7,7 @@ import { z } from 'zod'
 import { onDisk } from '../../data/atomic.ts'
 import { DataError } from '../../dsl/errors.ts'
 import { type BackendName, backendNames } from '../../node.ts'
+import { above0, natural, positive, sizeOf } from '../arguments.ts'
 import { watchSignals } from '../interrupt.ts'
 import { datasetChoices, defaults } from '../settings.ts'
 import { compareMethods } from './compare.ts'
@@ -169,24 +170,6 @@ async function oneJob(file: string): Promise<void> {
   } finally {
     interrupt.stop()
   }
-}
-
-const number =
-  (accept: (x: number) => boolean, what: string) =>
-  (text: string): number => {
-    const x = text.trim() === '' ? Number.NaN : Number(text)
-    if (!accept(x)) throw new InvalidArgumentError(`It must be ${what}.`)
-    return x
-  }
-const positive = number(x => Number.isInteger(x) && x > 0, 'a positive integer')
-const natural = number(x => Number.isInteger(x) && x >= 0, 'a whole number, 0 or more')
-const above0 = number(x => x > 0 && x < Infinity, 'a number above 0')
-
-function sizeOf(text: string): [number, number] {
-  const [, height, width] = /^([1-9]\d*)x([1-9]\d*)$/i.exec(text) ?? []
-  if (height === undefined)
-    throw new InvalidArgumentError('It must be height x width in pixels, such as 64x96.')
-  return [Number(height), Number(width)]
 }
 
 const tapsOf = (text: string): [string, string][] =>

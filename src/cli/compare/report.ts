@@ -2,11 +2,15 @@
  * The report of a study. In: its summary and settings. Out: report.html, which needs no network, and table.md for pages.
  */
 import { existsSync, readFileSync } from 'node:fs'
+import { camvidPalette } from '../../data/datasets/camvid.ts'
+import type { Colour } from '../../data/sample.ts'
+import { scenePalette } from '../../data/synthetic.ts'
 import { type Html, html, raw } from '../html.ts'
+import { flatten, legend, pairs, swatch } from '../report-parts.ts'
 import { styleSheet } from '../report-style.ts'
 import type { Entry } from './ledger.ts'
 import { pictureOf } from './pictures.ts'
-import { plot } from './plot.ts'
+import { panels } from './plot.ts'
 import type { Study } from './study.ts'
 import { classMeans, conclusions, notesOf, rowsOf, type Summary } from './summary.ts'
 
@@ -63,12 +67,27 @@ function perClass({ summary, teacher, classes }: StudyReport): string {
   ].join('\n')
 }
 
-const cells = (row: readonly string[]): Html =>
-  html`<tr>${row.map((c, i) => (i === 0 ? html`<th scope="row">${c}</th>` : html`<td>${c}</td>`))}</tr>`
-const grid = (header: readonly string[], rows: readonly (readonly string[])[]): Html =>
-  html`<div class="scroll" tabindex="0"><table class="numbers">
+/** The colours of each dataset's classes. */
+const palettes = { synthetic: scenePalette, camvid: camvidPalette } as const satisfies Record<
+  Study['dataset'],
+  readonly Colour[]
+>
+
+/** A table. @param icons  before the name of each row; without them names begin at the edge */
+function grid(
+  about: string,
+  header: readonly string[],
+  rows: readonly (readonly string[])[],
+  { icons, told = false }: { readonly icons?: readonly Html[]; readonly told?: boolean } = {},
+): Html {
+  const kinds = `numbers${icons ? '' : ' plain'}${told ? ' told' : ''}`
+  return html`<div class="scroll" tabindex="0" role="region" aria-label="${about}"><table class="${kinds}">
 <thead><tr>${header.map(h => html`<th scope="col">${h}</th>`)}</tr></thead>
-<tbody>${rows.map(cells)}</tbody></table></div>`
+<tbody>${rows.map(
+    (row, r) =>
+      html`<tr>${row.map((c, i) => (i === 0 ? html`<th scope="row">${icons?.[r] ?? ''}${c}</th>` : html`<td>${c}</td>`))}</tr>`,
+  )}</tbody></table></div>`
+}
 
 /**
  * The report as an HTML document.
@@ -76,6 +95,7 @@ const grid = (header: readonly string[], rows: readonly (readonly string[])[]): 
  */
 export function renderStudy(report: StudyReport): string {
   const { study, summary, teacher, classes, folder, command } = report
+  const palette = palettes[study.dataset]
   const { header, rows } = rowsOf(summary)
   const names = ['teacher', ...summary.methods.map(m => m.label)]
   const byClass = classes.map((name, c) => [
@@ -95,31 +115,34 @@ export function renderStudy(report: StudyReport): string {
 <style>${styleSheet()}</style>
 </head>
 <body>
-<header><p class="eyebrow">Cotangent</p><h1>Methods compared on ${study.dataset}</h1>
+<header><p class="eyebrow">Cotangent · comparison of methods</p><h1>Methods compared on ${study.dataset}</h1>
 <p class="lede">${frame(report)}</p>${conclusions(summary).map(c => html`<p class="lede">${c[0].toUpperCase()}${c.slice(1)}</p>`)}</header>
-<section><h2>Scores</h2>${grid(header, rows)}${notesOf(summary).map(n => html`<p class="note">${n}</p>`)}</section>
-<section><h2>Every run</h2>${raw(plot(summary))}</section>
-<section><h2>Classes</h2><p class="note">IoU in %, means over seeds.</p>${grid(['class', ...names], byClass)}</section>
-${gallery(folder, names)}
-<section><h2>Setup</h2><p class="note">${command}</p><dl class="pairs">${Object.entries(study).map(
-    ([name, value]) => html`<div><dt>${name}</dt><dd>${JSON.stringify(value)}</dd></div>`,
-  )}${summary.methods.map(m => html`<div><dt>${m.label}</dt><dd>${m.full}</dd></div>`)}</dl></section>
+<section><h2>Scores</h2>${grid('Scores', header, rows, { told: true })}${notesOf(summary).map(n => html`<p class="note">${n}</p>`)}</section>
+<section><h2>Every run</h2><div class="panels">${panels(summary).map(raw)}</div></section>
+<section><h2>Classes</h2><p class="note">IoU in %, means over seeds.</p>${grid('Classes', ['class', ...names], byClass, { icons: classes.map((_, c) => swatch(palette[c])) })}</section>
+${gallery(folder, names, { classes, palette })}
+<section><h2>Setup</h2><p class="note command">${command}</p>${pairs([...flatten(study), ...summary.methods.map(m => [m.label, m.full] as const)])}</section>
 </body>
 </html>
 `.html
 }
 const scaled = (x: number | null | undefined): number | null => (typeof x === 'number' ? x / 100 : null)
 
-/** Predictions of the runs with seed 0, beside images and labels. */
-function gallery(folder: string, names: readonly string[]): Html | string {
+/** Predictions of the runs with seed 0, beside images and labels: a column of tiles each. */
+function gallery(
+  folder: string,
+  names: readonly string[],
+  about: { readonly classes: readonly string[]; readonly palette: readonly Colour[] },
+): Html | string {
   const columns = ['images', ...names].flatMap(name => {
     const path = pictureOf(folder, name)
     return existsSync(path) ? [{ name, data: readFileSync(path).toString('base64') }] : []
   })
   if (columns.length === 0) return ''
-  const captions: Readonly<Record<string, string>> = { images: 'image and label' }
-  return html`<section><h2>Predictions of seed 0</h2><div class="scroll" tabindex="0"><div style="display:flex;gap:8px">${columns.map(
+  const all = new Set(about.classes.keys())
+  return html`<section><h2>Predictions of seed 0</h2>${legend(about, all, html`${swatch([255, 255, 255])}void`)}
+<div class="scroll" tabindex="0" role="region" aria-label="Predictions"><div class="columns">${columns.map(
     ({ name, data }) =>
-      html`<figure><img alt="${name}" src="data:image/png;base64,${data}"><figcaption>${captions[name] ?? name}</figcaption></figure>`,
+      html`<figure${name === 'images' ? html` class="pair"` : ''}><figcaption>${name === 'images' ? 'image and label' : name}</figcaption><img alt="${name}" src="data:image/png;base64,${data}"></figure>`,
   )}</div></div></section>`
 }

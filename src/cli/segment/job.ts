@@ -204,6 +204,7 @@ async function trainIn(job: Job): Promise<string> {
     val: data.val,
     network: { name: net.name, parameters },
     msPerStep: done.msPerStep,
+    waiting: done.waiting,
     device: backend.description,
     peakMemory: peak.bytes,
     kernels: profiler?.table() ?? '',

@@ -18,7 +18,7 @@ import {
 } from '../../dsl/build.ts'
 import { take } from '../../dsl/ops/index.ts'
 import { crossEntropy } from '../../dsl/ops/loss.ts'
-import { bitcast, type Ex, lit, s } from '../../dsl/scalar.ts'
+import { bitcast } from '../../dsl/scalar.ts'
 import { type Shape, size } from '../../dsl/shape.ts'
 import { type Tensor, tensor } from '../../dsl/tensor.ts'
 
@@ -142,15 +142,3 @@ function smallest(x: Tensor, k: number): Tensor {
 /** The bits of the largest finite f32. */
 const largestBits = 0x7f7fffff
 const asFloat = (bits: Tensor): Tensor => applyEx(bitcast({ k: 'arg', i: 0, dtype: 'i32' }, 'f32'), [bits])
-
-/**
- * The number of values that are infinite or NaN, by their bits: a compiler may fold a comparison away.
- * @param x  f32, any shape
- * @returns  i32[]
- */
-export function countNotFinite(x: Tensor): Tensor {
-  const exponent: Ex = s.and(bitcast({ k: 'arg', i: 0, dtype: 'f32' }, 'u32'), lit(infinity, 'u32'))
-  return sum(cast(applyEx(s.eq(exponent, lit(infinity, 'u32')), [x]), 'i32'))
-}
-/** All exponent bits of an f32 set. */
-const infinity = 0x7f800000

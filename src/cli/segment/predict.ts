@@ -1,6 +1,6 @@
 /**
  * Class maps of a folder of images. In: trained weights, files and folders. Out: overlays (or class numbers) under the
- * names of the images, a page and a legend; and the names of files that could not be read.
+ * names of the images, a page that shows them beside the originals, and a legend; and the names of files that could not be read.
  */
 import { readdirSync, statSync } from 'node:fs'
 import { basename, extname, join, relative } from 'node:path'
@@ -16,13 +16,13 @@ import { normalised } from '../../data/transforms/normalise.ts'
 import { DataError, UsageError } from '../../dsl/errors.ts'
 import { openBackend } from '../../node.ts'
 import { Interrupted } from '../errors.ts'
-import { html } from '../html.ts'
 import { nextTurn, watchSignals } from '../interrupt.ts'
 import { upload } from '../named.ts'
 import { progress } from '../progress.ts'
 import { predictor } from './infer.ts'
 import { backendOptions } from './job.ts'
 import { legendSvg, overlay } from './overlay.ts'
+import { countsOf, occurring, type Predicted, predictPage } from './predict-page.ts'
 import type { Trained } from './trained.ts'
 
 /** What to predict, and where to. */
@@ -52,7 +52,7 @@ export async function predictFolder(trained: Trained, options: PredictOptions) {
   const interrupt = watchSignals(() => process.stderr.write('\nstopping after this image\n'))
   const bar = progress(files.length, 'predict')
   const skipped: string[] = []
-  const written: string[] = []
+  const written: Predicted[] = []
   try {
     const weights = await upload(trained.weights, backend)
     const look = predictor(net, variables, config.evaluation, backend)
@@ -71,7 +71,7 @@ export async function predictFolder(trained: Trained, options: PredictOptions) {
           ? labelPng(map, image.size, palette)
           : encodePng(overlay(image, map, palette, alpha), height, width)
         writeAtomic(join(out, name), [png])
-        written.push(name)
+        written.push({ original: path, name, counts: countsOf(map, classes.length) })
       }
       bar.update(i + 1)
       await nextTurn()
@@ -79,8 +79,15 @@ export async function predictFolder(trained: Trained, options: PredictOptions) {
         throw new Interrupted(`stopped after ${written.length} of ${files.length} images; they are in ${out}`)
     }
     dispose(weights)
-    writeAtomic(join(out, 'legend.svg'), [legendSvg(classes, palette)])
-    writeAtomic(join(out, 'index.html'), [indexPage(trained, written)])
+    if (written.length > 0) {
+      const seen = occurring(written)
+      const legend = legendSvg(
+        seen.map(c => classes[c]),
+        seen.map(c => palette[c]),
+      )
+      writeAtomic(join(out, 'legend.svg'), [legend])
+      writeAtomic(join(out, 'index.html'), [predictPage(written, out, trained)])
+    }
     return { written: written.length, skipped }
   } finally {
     bar.stop()
@@ -133,36 +140,3 @@ async function readImage(path: string): Promise<{ readonly size: Size; readonly 
 function labelPng(map: Uint8Array, [height, width]: Size, palette: readonly Colour[]): Uint8Array {
   return encode({ height, width, data: map, depth: 8, channels: 1, palette: palette.map(c => [...c]) })
 }
-
-/** All overlays and the legend on a page. */
-const indexPage = ({ classes, palette, about }: Trained, names: readonly string[]): string =>
-  html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<link rel="icon" href="data:,">
-<title>Predictions</title>
-<style>
-body { margin: 0 auto; padding: 1rem; max-width: 90rem; font: 1rem/1.5 system-ui, sans-serif; }
-ul, ol { list-style: none; margin: 0; padding: 0; }
-ul { position: sticky; top: 0; display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; padding: .6rem 0; background: Canvas; font-size: .9rem; }
-i { display: inline-block; width: .95em; height: .95em; margin-right: .45em; vertical-align: -.1em; border-radius: 3px; }
-ol { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); gap: 1rem; }
-figure { margin: 0; } img { display: block; width: 100%; height: auto; border-radius: 4px; }
-figcaption, p { font-size: .85rem; opacity: .75; overflow-wrap: anywhere; }
-</style>
-</head>
-<body>
-<h1>Predictions</h1>
-<p>${about}</p>
-<ul aria-label="Colours of the classes">${classes.map((name, c) => html`<li><i style="background:rgb(${palette[c].join(',')})"></i>${name}</li>`)}</ul>
-<ol>${names.map(
-    name => html`
-<li><figure><a href="${encodeURI(name)}"><img loading="lazy" src="${encodeURI(name)}" alt="Classes of ${name}"></a><figcaption>${name}</figcaption></figure></li>`,
-  )}
-</ol>
-</body>
-</html>
-`.html

@@ -34,7 +34,7 @@ export function recorder(run: Run, { log }: Pick<Config, 'log'>, val: Dataset, p
       ...run,
       rewind(name, step) {
         run.rewind(name, step)
-        if (log.tensorboard && name === phase) events = openEvents(run.folder, { step: step - 1 })
+        if (log.tensorboard && name === phase) events = openEvents(run.folder, { step })
       },
       log(metric) {
         run.log(metric)

@@ -7,7 +7,7 @@ import { type ConfusionMatrix, majorityMatrix, type Scores, scores } from '../..
 import { type Dataset, ignored } from '../../data/sample.ts'
 import { type Html, html } from '../html.ts'
 import { inPerCent, type Point } from '../report-charts.ts'
-import { flatten, large, page, pairs, percent, swatch } from '../report-parts.ts'
+import { flatten, large, legend, page, pairs, percent, swatch } from '../report-parts.ts'
 import type { Json } from '../run-folder.ts'
 import { confusionPicture } from './confusion.ts'
 import { dataUrl, overlay, type Rgb, shrunk } from './overlay.ts'
@@ -153,17 +153,17 @@ const pictureWidth = 640
 
 function gallery(title: string, images: readonly Shown[], { dataset }: SegmentReport): Html {
   if (images.length === 0) return html``
-  const { classes, palette } = dataset
+  const { palette } = dataset
   const seen = new Set(images.flatMap(i => [...i.label, ...i.prediction]))
   return html`<section>
 <h2>${title}</h2>
-<ul class="classes" aria-label="Colours of the classes">${classes.map((name, c) => (seen.has(c) ? html`<li>${swatch(palette[c])}${name}</li>` : ''))}${seen.has(ignored) ? html`<li>no colour: void</li>` : ''}</ul>
+${legend(dataset, seen, seen.has(ignored) ? html`no colour: void` : undefined)}
 <ol class="gallery">${images.map(image => {
     const { rgb, maps } = shrunk(image.rgb, [image.label, image.prediction], pictureWidth)
     const draw = (map: ArrayLike<number>, alpha: number): string =>
       dataUrl(overlay(rgb, map, palette, alpha), rgb.size)
     return html`
-<li class="scroll" tabindex="0" role="group" aria-label="${image.name}">
+<li role="group" aria-label="${image.name}">
 ${picture(draw([], 0), rgb, image.name, `Input image ${image.name}`)}
 ${picture(draw(maps[0], 0.65), rgb, 'Label', `Labelled classes of ${image.name}`)}
 ${picture(draw(maps[1], 0.65), rgb, html`Prediction <b>${percent(image.miou)} % mIoU</b>`, `Predicted classes of ${image.name}`)}

@@ -9,17 +9,18 @@
  */
 import { valueAuxAndGrad } from '../../autodiff/grad.ts'
 import { array, type NDArray } from '../../dsl/array.ts'
-import { add, cast, div, eq, less, map, mul, select, sub, zerosLike } from '../../dsl/build.ts'
+import { add, cast, div, less, map, mul, select, sub, zerosLike } from '../../dsl/build.ts'
 import { makeData } from '../../dsl/dtype.ts'
 import { size } from '../../dsl/shape.ts'
 import { type Tensor, tensor } from '../../dsl/tensor.ts'
-import { isTensor } from '../../dsl/trace.ts'
-import { leaves, mapTree } from '../../dsl/tree.ts'
+import { mapTree } from '../../dsl/tree.ts'
 import { clipByGlobalNorm, type Optimiser } from '../../nn/optim.ts'
+import { allFinite, firstScaling, type LossScale, nextScaling } from '../loss-scaling.ts'
 import type { Network } from '../models.ts'
 import { type Named, namedArrays, namedTensors, tensorsLike } from '../named.ts'
 import type { Step } from '../train-loop.ts'
-import { countNotFinite, type LossOptions, quotient, segmentationLoss } from './loss.ts'
+import { both, chosen, eachOf, eachPair } from '../tree-maps.ts'
+import { type LossOptions, quotient, segmentationLoss } from './loss.ts'
 
 /** Trees of host arrays, as a network's `init` or `loadWeights` gives them. */
 export interface Variables {
@@ -36,7 +37,7 @@ export interface StepOptions {
   readonly accumulate: number
   readonly ema: { readonly decay: number } | null
   /** Of mixed precision; null: the loss is not scaled. */
-  readonly lossScale: 'dynamic' | number | null
+  readonly lossScale: LossScale | null
   /** The largest norm of all gradients together; null: any. */
   readonly clip: number | null
 }
@@ -79,7 +80,7 @@ export function trainingStep(
     const sum = sums ? { total: add(sums.total, total), weight: add(sums.weight, weight) } : { total, weight }
     const mean = sums ? eachOf(grads, g => quotient(mul(g, size(label.shape)), sum.weight)) : grads
     const clipped = clip === null ? undefined : clipByGlobalNorm(mean, clip)
-    const finite = scaling ? eq(notFinite(grads), 0) : undefined
+    const finite = scaling && allFinite(grads)
     const ends = sums ? map('ne', last, 0) : undefined
     const updates = both(finite, ends)
 
@@ -122,31 +123,11 @@ interface Forward {
   readonly parts: Named<Tensor>
 }
 
-// Trees keep their form: each leaf is replaced by one of its own type.
-const eachOf = <T>(tree: T, f: (x: Tensor) => Tensor): T => mapTree(tree, isTensor, f) as T
-const eachPair = <T>(a: T, b: unknown, f: (x: Tensor, y: Tensor) => Tensor): T => {
-  const other = new Map(leaves(b, isTensor).map(l => [l.path, l.leaf]))
-  return mapTree(a, isTensor, (x, path) => {
-    const y = other.get(path)
-    return y ? f(x, y) : x
-  }) as T
-}
-/** `yes` where the condition holds, else `no`; without a condition `yes`. */
-const chosen = <T>(condition: Tensor | undefined, yes: T, no: unknown): T =>
-  condition ? eachPair(yes, no, (x, y) => select(condition, x, y)) : yes
-const both = (a: Tensor | undefined, b: Tensor | undefined): Tensor | undefined =>
-  a && b ? map('and', a, b) : (a ?? b)
-
 const zero = (): NDArray => array([], 'f32', [0])
 const zerosOf = (tree: unknown): unknown =>
   mapTree(tree, isArray, a => array(a.shape, a.dtype, makeData(a.dtype, size(a.shape))))
 const isArray = (x: unknown): x is NDArray =>
   typeof x === 'object' && x !== null && 'shape' in x && 'dtype' in x && 'data' in x
-
-const notFinite = (grads: unknown): Tensor =>
-  leaves(grads, isTensor)
-    .map(l => countNotFinite(l.leaf))
-    .reduce((a, b) => add(a, b))
 
 /**
  * ema <- d ema + (1 - d) x,  d = min(decay, (1 + t) / (10 + t)) after t updates, so that the first values are forgotten.
@@ -157,36 +138,4 @@ function average<T>(ema: T, now: unknown, decay: number, updates: Tensor): T {
   const early = div(add(t, 1), add(t, 10))
   const d = select(less(early, decay), early, decay)
   return eachPair(ema, now, (old, x) => add(x, mul(sub(old, x), d)))
-}
-
-/** The scale of the loss, and how many updates in a row were finite. (A type: trees are made of types.) */
-type Scaling<L> = { readonly scale: L; readonly finite: L }
-const firstScaling = (lossScale: 'dynamic' | number): Scaling<NDArray> => ({
-  scale: array([], 'f32', [lossScale === 'dynamic' ? 2 ** 16 : lossScale]),
-  finite: array([], 'i32', [0]),
-})
-/** Doubled after so many finite updates, at most to 2^24. */
-const growthInterval = 2000
-
-/**
- * Halves the scale when a gradient overflowed, doubles it after 2000 updates without.
- * @see Micikevicius et al. 2018, arXiv:1710.03740; torch.amp.GradScaler's constants
- */
-function nextScaling(
-  { scale, finite: count }: Scaling<Tensor>,
-  finite: Tensor,
-  ends: Tensor | undefined,
-  dynamic: boolean,
-): Scaling<Tensor> {
-  if (!dynamic) return { scale, finite: count }
-  const counted = ends ? select(ends, add(count, 1), count) : add(count, 1)
-  const grows = map('le', growthInterval, counted)
-  const grown = select(grows, map('min', mul(scale, 2), 2 ** 24), scale)
-  // An overflow shows in every batch up to the end of the update: the scale is halved there.
-  const shrinks = both(map('not', finite), ends)
-  const kept = select(finite, grown, scale)
-  return {
-    scale: shrinks ? select(shrinks, map('max', mul(scale, 0.5), 1), kept) : kept,
-    finite: select(finite, select(grows, 0, counted), 0),
-  }
 }

@@ -8,6 +8,7 @@ import type { Config } from '../config.ts'
 import { version } from '../distill-summary.ts'
 import { duration } from '../progress.ts'
 import type { Point } from '../report-charts.ts'
+import { threeDigits } from '../report-parts.ts'
 import type { Json, Run } from '../run-folder.ts'
 import { table } from '../table.ts'
 import type { ImageScore, SegmentEvaluation } from './evaluate.ts'
@@ -74,15 +75,19 @@ export async function reportOf(about: {
   readonly val: Dataset
   readonly network: SegmentReport['network']
   readonly msPerStep: number
+  /** The part of the training time in which steps waited for batches. */
+  readonly waiting: number
   readonly device: string
   /** Bytes on the device at the highest. */
   readonly peakMemory: number
   readonly kernels: string
   readonly date: Date
 }): Promise<SegmentReport> {
-  const { evaluation, config, val, msPerStep } = about
+  const { evaluation, config, val, msPerStep, waiting } = about
   const { iterations, batch, accumulate } = config.train
   const metrics = about.run.metrics()
+  // what only this process knows
+  const since = about.run.resumed ? ', since the run was resumed' : ''
   const curve = (name: string): Point[] =>
     metrics.flatMap((m): Point[] => {
       const y = m[name]
@@ -111,10 +116,11 @@ export async function reportOf(about: {
     config: toJson(config),
     machine: {
       device: about.device,
-      speed: `${perIteration(msPerStep)} an iteration, ${three((1000 * batch * accumulate) / msPerStep)} images/s`,
+      speed: `${perIteration(msPerStep)} an iteration, ${threeDigits((1000 * batch * accumulate) / msPerStep)} images/s`,
       'training time': duration(msPerStep * iterations),
-      'device memory': `${mebibytes(about.peakMemory)} at most`,
-      'process memory': `${mebibytes(process.resourceUsage().maxRSS * 1024)} at most`,
+      loader: `${(100 * waiting).toFixed(1)} % of the training time waited for images${since}`,
+      'device memory': `${mebibytes(about.peakMemory)} at most${since}`,
+      'process memory': `${mebibytes(process.resourceUsage().maxRSS * 1024)} at most${since}`,
       cotangent: version(),
       node: process.versions.node,
     },
@@ -125,6 +131,5 @@ export async function reportOf(about: {
 // A configuration is plain data.
 const toJson = (config: Config): Json => JSON.parse(JSON.stringify(config))
 const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MiB`
-/** Three digits, and no exponent. */
-const three = (x: number): number => Number(x.toPrecision(3))
-const perIteration = (ms: number): string => (ms < 1000 ? `${three(ms)} ms` : `${three(ms / 1000)} s`)
+const perIteration = (ms: number): string =>
+  ms < 1000 ? `${threeDigits(ms)} ms` : `${threeDigits(ms / 1000)} s`

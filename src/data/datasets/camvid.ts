@@ -22,6 +22,9 @@ const table = [
   ['cyclist', [0, 128, 192]],
 ] as const satisfies readonly (readonly [string, Colour])[]
 
+/** The classes' colours. */
+export const camvidPalette: readonly Colour[] = table.map(([, colour]) => colour)
+
 /**
  * One split of CamVid in the SegNet tutorial's layout: `train.txt`, `val.txt` and `test.txt` with a line
  * `image label` a frame, JPEG or PNG images, 8-bit PNG labels.
@@ -40,6 +43,6 @@ export const camvid = (
     folder,
     list: `${split}.txt`,
     classes: table.map(([name]) => name),
-    palette: table.map(([, colour]) => colour),
+    palette: camvidPalette,
     classOf: [...table.keys(), ignored],
   })

@@ -1,11 +1,16 @@
 import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { parseMethods } from '../../../src/cli/compare/methods.ts'
-import { plot, scaleOf } from '../../../src/cli/compare/plot.ts'
+import { picture } from '../../../src/cli/compare/pictures.ts'
+import { panels, plot, scaleOf } from '../../../src/cli/compare/plot.ts'
 import { affordable } from '../../../src/cli/compare/processes.ts'
 import { markdown, renderStudy, type StudyReport } from '../../../src/cli/compare/report.ts'
 import { studyOf } from '../../../src/cli/compare/study.ts'
 import { notesOf, type Summary, summarise, textTable } from '../../../src/cli/compare/summary.ts'
+import { sceneClasses, scenePalette } from '../../../src/data/synthetic.ts'
 import { entry } from './entries.ts'
 
 const methods = parseMethods('ce,kd,nfd')
@@ -90,6 +95,11 @@ test('the plot has every run as a point, twice beside the baseline, and needs no
   assert(!/NaN|undefined|Infinity/.test(plot(study(() => false))))
 })
 
+test('the panels of a page hold together what the plot holds, one the scores, one the differences', () => {
+  const points = panels(study()).map(svg => svg.match(/<circle class="run"/g)?.length)
+  assert.deepEqual(points, [15, 10])
+})
+
 test('a scale holds its values and round ticks inside its panel', () => {
   const { at, ticks } = scaleOf([-1.3, 2.7], 100, 300, 0)
   for (const x of [-1.3, 0, 2.7, ...ticks]) assert(at(x) >= 100 && at(x) <= 300, String(x))
@@ -119,6 +129,26 @@ test('the report stands alone, says the verdicts, and escapes names', () => {
   assert.match(text, /^\| nfd \| 5 \| 53\.00 ± /m)
   assert.match(text, /^\| a \| 70\.0 \| 50\.0 \| 50\.0 \| 53\.0 \|$/m)
   assert.match(text, /^\| <b> \| – \| – \| – \| – \|$/m)
+})
+
+test('pictures stand in columns with their names, under a legend of the classes', t => {
+  const folder = mkdtempSync(join(tmpdir(), 'study-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+  const size = [2, 2] as const
+  for (const label of ['images', 'teacher', 'nfd', 'kd:8'])
+    picture(folder, label, [Uint8Array.of(0, 1, 1, 255)], { size, palette: scenePalette })
+  const page = renderStudy({ ...report, folder, classes: sceneClasses })
+  const columns = [
+    ...page.matchAll(/<figcaption>([^<]*)<\/figcaption><img alt="([^"]*)" src="data:image\/png/g),
+  ]
+  assert.deepEqual(
+    columns.map(([, caption]) => caption),
+    ['image and label', 'teacher', 'nfd'],
+  )
+  const legend = page.match(/<ul class="classes".*?<\/ul>/)?.[0] ?? ''
+  for (const name of [...sceneClasses, 'void']) assert(legend.includes(name), name)
+  assert(legend.includes(`rgb(${scenePalette[1].join(',')})`))
+  assert(!renderStudy(report).includes('class="classes"'))
 })
 
 test('as many runs at once as were asked for and memory holds; one while nothing is known', () => {

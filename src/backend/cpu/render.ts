@@ -70,9 +70,10 @@ const fixedOver =
     (c.dependsOn(id) & (1 << l.axis)) === 0
 
 /** The nest with the loops innermost over which a packed load does not change. */
-const reuseInnermost = (nest: Nest, fixed: (l: Loop) => boolean): Nest => {
-  return { ...nest, parallel: [...nest.parallel.filter(l => !fixed(l)), ...nest.parallel.filter(fixed)] }
-}
+const reuseInnermost = (nest: Nest, fixed: (l: Loop) => boolean): Nest => ({
+  ...nest,
+  parallel: [...nest.parallel.filter(l => !fixed(l)), ...nest.parallel.filter(fixed)],
+})
 
 /** The loop whose range is a parameter, the parameters, and what is packed. */
 interface Range {

@@ -160,7 +160,7 @@ function cost(f: Facts, s: Schedule, target: Target): number {
   if (reduced) outside += 3 * f.lanes * results
   // one chain of additions has a latency of about 8 instructions
   const chain = kernel.accumulators.length > 0 && f.reduce !== 0 ? 8 : 0
-  const perStep = Math.max(chain, inside + updates) + 2
+  const perStep = Math.max(chain, inside + updates) + 2 + (reduced ? entry(f, s) : 0)
   const lanes = bit !== 0 ? f.lanes : 1
   const width = (axis: number) => size(axis) * (axis === s.vector ? f.lanes : 1)
   const waste = kernel.axes.reduce((n, a, i) => {
@@ -168,11 +168,15 @@ function cost(f: Facts, s: Schedule, target: Target): number {
     return (n * Math.ceil(a.extent / width(i)) * width(i)) / a.extent
   }, 1)
   const points = results * lanes
-  // of equal tiles, the one over fewer axes touches less memory
-  const spread = 1 + 0.01 * s.tiles.length
+  // of equal tiles, the one over fewer axes touches less memory; neighbouring lanes touch least
+  const spread = 1 + 0.01 * s.tiles.filter(t => t.axis !== s.vector).length
   if (f.reduce === 0) return ((perStep + outside) / points) * waste
   return (perStep / points + (outside + 4) / (points * f.reduceSize)) * waste * spread
 }
+
+/** What it costs to enter a loop over lanes, a step: much where the axis has few. */
+const entry = ({ kernel, lanes }: Facts, { vector }: Schedule): number =>
+  vector === null ? 0 : 10 / Math.ceil(kernel.axes[vector].extent / lanes)
 
 function instructionCost(f: Facts, x: Instr, mask: number, vector: number | null, packs = false): number {
   const bit = vector === null ? 0 : 1 << vector

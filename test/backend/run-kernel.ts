@@ -17,8 +17,13 @@ const words = (dtype: DType, at: number, n: number): TypedArray => {
 }
 
 /** The buffers after the kernel ran; its slices in two calls, so that ranges are tested. Surroundings are NaN, and stay so. */
-export function runWasm(kernel: Kernel, schedule: Schedule, data: readonly TypedArray[]): TypedArray[] {
-  const { fn, slices, scratchBytes } = renderKernel(kernel, schedule, 'f')
+export function runWasm(
+  kernel: Kernel,
+  schedule: Schedule,
+  data: readonly TypedArray[],
+  block?: number,
+): TypedArray[] {
+  const { fn, slices, scratchBytes } = renderKernel(kernel, schedule, 'f', block)
   const module = new WebAssembly.Module(encodeModule([fn]))
   const { exports } = new WebAssembly.Instance(module, { env: { memory } })
   const run = exports.f as (...x: number[]) => void
@@ -44,6 +49,10 @@ export function runWasm(kernel: Kernel, schedule: Schedule, data: readonly Typed
       `${kernel.name}: written behind b${i}`,
     )
   }
+  assert.ok(
+    new Uint8Array(memory.buffer, top, 64).every(byte => byte === 0xff),
+    `${kernel.name}: written behind the scratch memory`,
+  )
   return views.map((v, i) => {
     const out = data[i].slice()
     out.set(v)
@@ -51,26 +60,32 @@ export function runWasm(kernel: Kernel, schedule: Schedule, data: readonly Typed
   })
 }
 
+/** Whether a kernel has sums that are cut into blocks when they are long. */
+const summing = (k: Kernel) => k.accumulators.some(a => a.how === 'sum' && a.dtype === 'f32')
+
 /**
  * Asserts that the kernel computes the same under every schedule as in the interpreter: bit for bit (NaN by
  * class, and -0 as 0 after a sum), float sums and products within `tolerance(magnitude)`.
+ * @param blocks  additions of a block, one run each; few, since the sums of small kernels are not cut by themselves
  */
 export function agrees(
   kernel: Kernel,
   data: readonly TypedArray[],
   schedules: readonly Schedule[],
   tolerance: (reference: number) => number = () => 0,
+  blocks: readonly (number | undefined)[] = summing(kernel) ? [undefined, 3] : [undefined],
 ): void {
   const expected = data.map(d => d.slice())
   interpretKernel(kernel, expected)
-  for (const schedule of schedules) {
-    const actual = runWasm(kernel, schedule, data)
+  const runs = schedules.flatMap(schedule => blocks.map(block => [schedule, block] as const))
+  for (const [schedule, block] of runs) {
+    const actual = runWasm(kernel, schedule, data, block)
     for (const [b, e] of expected.entries())
       for (let i = 0; i < e.length; i++) {
         const same = Object.is(e[i], actual[b][i]) || Math.abs(e[i] - actual[b][i]) <= tolerance(e[i])
         if (!same)
           assert.fail(
-            `${kernel.name}: b${b}[${i}] is ${actual[b][i]}, expected ${e[i]} under ${JSON.stringify(schedule)}\n${printKernel(kernel)}`,
+            `${kernel.name}: b${b}[${i}] is ${actual[b][i]}, expected ${e[i]} under ${JSON.stringify(schedule)}, blocks of ${block}\n${printKernel(kernel)}`,
           )
       }
   }

@@ -76,3 +76,17 @@ export function putLoop(
   put(code, 'br_if', 0)
   put(code, 'end')
 }
+
+/** Writes target = min(x, limit), unsigned. */
+export function putMin(code: Code, x: number, limit: number, target: number): void {
+  put(code, 'local.get', x)
+  put(code, 'i32.const', limit)
+  put(code, 'local.get', x)
+  put(code, 'i32.const', limit)
+  put(code, 'i32.lt_u')
+  put(code, 'select')
+  put(code, 'local.set', target)
+}
+
+/** The scope of the innermost open loop. */
+export const innermost = (e: Emitter): Scope => e.scopes[e.scopes.length - 1]

@@ -178,7 +178,11 @@ export function cpuExecutor(starter?: StartThreads, profile?: ProfileHook): CpuE
       constants: plan.constants.map(c => upload(heap, c.type, c.data)),
     }
     const program: Program = {
-      stats: { kernels: plan.steps.length, arenaBytes: plan.arenaBytes, peakBytes: peak },
+      stats: {
+        kernels: plan.steps.length,
+        arenaBytes: plan.arenaBytes,
+        peakBytes: peak + threads * scratchBytes,
+      },
       run: (args, donate) => {
         if (closed) return Promise.reject(new DeviceError('cpu: the backend was closed'))
         let taken: Taken

@@ -29,6 +29,16 @@ export interface Segment {
   readonly tile: number
   readonly skip: number
 }
+/** A reduce loop that is cut into blocks of `size` positions. */
+export interface Split {
+  readonly loop: number
+  readonly size: number
+}
+/** The positions of a block, in two locals. */
+export interface Span {
+  readonly from: number
+  readonly to: number
+}
 export interface Nest {
   /** The axis of the lanes, and how many there are. */
   readonly vector: number | null
@@ -39,10 +49,30 @@ export interface Nest {
   readonly block: { readonly loop: number; readonly iterations: number } | null
 }
 
+/** Positions of one iteration. */
 export const step = (l: Loop): number => l.lanes * l.tile
+/** Iterations of a loop. */
+export const iterations = (l: Loop): number => Math.ceil(l.extent / step(l))
 
-/** The loops; axes of extent 1 have none. What the kernel does not allow in the schedule is dropped. */
-export function makeNest(k: Kernel, s: Schedule): Nest {
+/** All combinations of tile positions of the loops, as distances from the first by axis. */
+export function positions(
+  axes: number,
+  loops: readonly Pick<Loop, 'axis' | 'lanes' | 'tile'>[],
+): (readonly number[])[] {
+  let all: number[][] = [new Array<number>(axes).fill(0)]
+  for (const l of loops)
+    all = all.flatMap(at => Array.from({ length: l.tile }, (_, t) => at.with(l.axis, t * l.lanes)))
+  return all
+}
+
+/** Additions after which a partial sum is put aside: rounding errors grow with the block, not with the whole. */
+export const BLOCK = 512
+
+/**
+ * The loops; axes of extent 1 have none. What the kernel does not allow in the schedule is dropped.
+ * @param block  additions of a block
+ */
+export function makeNest(k: Kernel, s: Schedule, block = BLOCK): Nest {
   const ordered = k.stores.some(x => x.mode === 'add')
   const arg = k.accumulators.some(a => a.how === 'argmax' || a.how === 'argmin')
   const reduceAxes = k.axes.flatMap((a, i) => (a.kind === 'reduce' && a.extent !== 1 ? [i] : []))
@@ -60,7 +90,7 @@ export function makeNest(k: Kernel, s: Schedule): Nest {
   // whole loops innermost, before them the vector axis: neighbours in memory are summed together
   const rank = (l: Loop) => (step(l) === l.extent ? 2 : l.lanes > 1 ? 1 : 0)
   const reduce = reduceAxes.map(loopOf).sort((a, b) => rank(a) - rank(b))
-  return { vector, width, parallel, reduce, block: blocks(k, reduce) }
+  return { vector, width, parallel, reduce, block: blocks(k, reduce, block) }
 }
 
 /** Whether every result is computed once: no tile overlaps another at the end of an axis. */
@@ -77,19 +107,16 @@ function legalVector(
   return k.axes[axis].kind === 'parallel' || reduceAxes.includes(axis) ? axis : null
 }
 
-/** Additions after which a partial sum is put aside: rounding errors grow with the block, not with the whole. */
-const BLOCK = 512
-
-function blocks(k: Kernel, reduce: readonly Loop[]): Nest['block'] {
+function blocks(k: Kernel, reduce: readonly Loop[], block: number): Nest['block'] {
   if (!k.accumulators.some(a => a.how === 'sum' && a.dtype === 'f32')) return null
   const steps = (l: Loop) => Math.ceil(l.extent / l.lanes)
-  if (reduce.reduce((n, l) => n * steps(l), 1) <= 2 * BLOCK) return null
+  if (reduce.reduce((n, l) => n * steps(l), 1) <= 2 * block) return null
   let inner = 1
   for (let i = reduce.length - 1; i >= 0; i--) {
     const l = reduce[i]
     const perIteration = inner * (steps(l) / Math.ceil(l.extent / step(l)))
-    if (inner * steps(l) > BLOCK)
-      return { loop: i, iterations: Math.max(1, Math.floor(BLOCK / perIteration)) }
+    if (inner * steps(l) > block)
+      return { loop: i, iterations: Math.max(1, Math.floor(block / perIteration)) }
     inner *= steps(l)
   }
   return null

@@ -36,9 +36,9 @@ import { type Code, put, type ValueType } from './wasm.ts'
 
 type Load = Extract<Instr, { k: 'load' }>
 
-/** A load of lanes that is read from a packed copy. */
+/** A load that is read from a packed copy. */
 export interface Packed {
-  /** The address of the lanes at a tile position. */
+  /** The address of the lanes (or the element) at a tile position. */
   locate(at: Shift): { readonly local: number; readonly offset: number }
 }
 
@@ -116,7 +116,8 @@ export function makeValues(
       if (packed) {
         const a = packed.locate(at)
         put(code, 'local.get', a.local)
-        put(code, 'v128.load', 4, a.offset)
+        if (c.isVector(id)) put(code, 'v128.load', 4, a.offset)
+        else put(code, load(x.dtype), align(x.dtype), a.offset)
       } else putValue(c, code, id, all, at, c.isVector(id))
       return memo(emitter, level, key, type, to => append(to, code))
     },
@@ -126,10 +127,11 @@ export function makeValues(
       const key = `s${id}${c.shiftKey(masks[id], at)}`
       const level = c.levelOf(masks[id])
       if (x.k === 'lit') return memo(emitter, 0, key, 'v128', code => putConstant(code, x.dtype, x.value))
-      if (x.k === 'load' && x.guard.length === 0 && x.dtype !== 'bool') {
+      const packed = c.packed.get(id)
+      if (x.k === 'load' && (packed || x.guard.length === 0) && x.dtype !== 'bool') {
         const known = emitter.scopes[level].known.get(key)
         if (known !== undefined) return known
-        const a = addressOf(c, x, at, 0)
+        const a = packed ? packed.locate(at) : addressOf(c, x, at, 0)
         return memo(emitter, level, key, 'v128', code => {
           put(code, 'local.get', a.local)
           put(code, `${wordOf(x.dtype)}_splat`, align(x.dtype), a.offset)

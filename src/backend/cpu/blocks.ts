@@ -1,0 +1,210 @@
+/**
+ * Long sums in blocks of terms. In: the loops of a kernel; out: the order in which they nest, what is packed, and
+ * the code of the blocks.
+ *
+ * Note [Blocks]. A sum of more than two blocks is a sum of the blocks' sums (nest.ts). A product of large matrices, or
+ * a convolution with many channels, reads so many terms for one tile of results that the next tile finds nothing of
+ * them in the first cache. So the blocks go outside: all tiles of the inner parallel loops add up one block of terms,
+ * which stays near, and put their sums aside in scratch memory; when all blocks are done the totals are read again
+ * for the epilogue. The numbers are added in the order in which a tile by itself adds them.
+ * After Goto and van de Geijn 2008, Anatomy of High-Performance Matrix Multiplication.
+ */
+import { append, innermost, inScope, memo, newLocal, putLoop, putMin } from './emit.ts'
+import type { Fold } from './fold.ts'
+import { iterations, type Loop, type Nest, type Span, type Split, segments, step } from './nest.ts'
+import { choosePacking, fixedOver, type Packing } from './pack.ts'
+import { openReduce, putResults, type Reduction, startReduction } from './reduce.ts'
+import { align, type Values } from './values.ts'
+import { type Code, put } from './wasm.ts'
+
+/** Which parallel loops run inside the blocks. */
+export interface Blocks extends Split {
+  /** The first of them. */
+  readonly inside: number
+  /** Bytes of the totals of all their tiles. */
+  readonly bytes: number
+}
+
+/** How the loops of a kernel nest. */
+export interface Layout {
+  readonly nest: Nest
+  readonly packing: Packing | null
+  readonly blocks: Blocks | null
+}
+
+/** Tiles that must share a block. */
+const REUSE = 4
+/** Totals beyond this crowd the second cache. */
+const LIMIT = 1 << 20
+/** Slices from which a kernel is easily shared between threads. */
+const SLICES = 32
+
+/** Chooses the layout: blocks where the sums are long and tiles share them, packed loads, loops that share them innermost. */
+export function layOut(c: Values, plain: Nest): Layout {
+  for (const split of [splitOf(c, plain), null]) {
+    const packing = choosePacking(c, plain, split)
+    const nest = { ...plain, parallel: inOrder(plain, packing && fixedOver(c, packing)) }
+    if (split === null) return { nest, packing, blocks: null }
+    const blocks = blocksOf(c, nest, packing && fixedOver(c, packing), split)
+    if (blocks !== null) return { nest, packing, blocks }
+  }
+  throw new Error('cpu: no layout')
+}
+
+/**
+ * The parallel loops, those innermost over which a packed load does not change. Where sums are long enough to be worth
+ * it, the outermost one has slices for many threads.
+ */
+function inOrder({ parallel, reduce }: Nest, fixed: ((l: Loop) => boolean) | null): readonly Loop[] {
+  const sharing = fixed === null ? [] : parallel.filter(fixed)
+  const others = fixed === null ? parallel : parallel.filter(l => !fixed(l))
+  const few = (others.find(l => iterations(l) > 1)?.extent ?? SLICES) < SLICES
+  const wide = reduce.length > 0 && few ? others.find(l => iterations(l) >= SLICES) : undefined
+  return [...(wide ? [wide] : []), ...others.filter(l => l !== wide), ...sharing]
+}
+
+/** The loop that can be cut: in it and outside it no part of an iteration, and sums only. */
+function splitOf({ kernel }: Values, { block, reduce }: Nest): Split | null {
+  if (block === null || kernel.stores.some(s => s.mode === 'add')) return null
+  if (kernel.accumulators.some(a => a.how !== 'sum' || a.dtype !== 'f32')) return null
+  if (reduce.slice(0, block.loop + 1).some(l => segments(l).length > 1)) return null
+  return { loop: block.loop, size: block.iterations * step(reduce[block.loop]) }
+}
+
+/** The loops that go inside: as many as have room for their totals, without the outermost, which threads share. */
+function blocksOf(
+  { kernel }: Values,
+  { parallel, reduce }: Nest,
+  fixed: ((l: Loop) => boolean) | null,
+  split: Split,
+): Blocks | null {
+  const outer = parallel.findIndex(l => iterations(l) > 1)
+  const registers = reduce.find(l => l.lanes > 1)?.tile ?? 1
+  const tile = parallel.reduce((n, l) => n * l.tile, 16 * registers * kernel.accumulators.length)
+  let tiles = 1
+  let inside = parallel.length
+  while (inside > outer + 1 && (fixed === null || fixed(parallel[inside - 1]))) {
+    const more = tiles * iterations(parallel[inside - 1])
+    if (more * tile > LIMIT) break
+    tiles = more
+    inside--
+  }
+  return outer >= 0 && tiles >= REUSE ? { ...split, inside, bytes: tiles * tile } : null
+}
+
+/**
+ * Writes the blocks.
+ * @param totals  the local of the totals' address
+ * @param open    opens the loops inside the blocks; `at` writes what happens at a tile
+ */
+export function putBlocks(
+  c: Values,
+  nest: Nest,
+  blocks: Blocks,
+  totals: number,
+  open: (at: () => void, span: Span | null) => void,
+): void {
+  const e = c.emitter
+  const slot = newLocal(e, 'i32')
+  const rewind = (code: Code) => {
+    put(code, 'local.get', totals)
+    put(code, 'local.set', slot)
+  }
+  putZeros(c, innermost(e).tail, totals, blocks.bytes)
+  const outside = (i: number) => {
+    const out = innermost(e).tail
+    const l = nest.reduce[i]
+    const counter = newLocal(e, 'i32')
+    put(out, 'i32.const', 0)
+    put(out, 'local.set', counter)
+    if (i === blocks.loop) {
+      const to = newLocal(e, 'i32')
+      const body = inScope(e, () => {
+        const { head } = innermost(e)
+        const next = newLocal(e, 'i32')
+        put(head, 'local.get', counter)
+        put(head, 'i32.const', blocks.size)
+        put(head, 'i32.add')
+        put(head, 'local.set', next)
+        putMin(head, next, l.extent, to)
+        rewind(innermost(e).tail)
+        const span = { from: counter, to }
+        open(() => putBlock(c, nest, blocks.loop, span, slot), span)
+      })
+      putLoop(out, counter, blocks.size, code => put(code, 'i32.const', l.extent), body)
+      return
+    }
+    c.places[l.axis] = { local: counter, base: 0, level: e.scopes.length }
+    const body = inScope(e, () => outside(i + 1))
+    putLoop(out, counter, step(l), code => put(code, 'i32.const', l.extent), body)
+  }
+  outside(0)
+  rewind(innermost(e).tail)
+  const finish = inScope(e, () => open(() => putTotals(c, nest, slot), null))
+  append(innermost(e).tail, finish)
+}
+
+/** Adds up one block at a tile. */
+function putBlock(c: Values, nest: Nest, loop: number, span: Span, slot: number): void {
+  const state = startReduction(c, nest, false)
+  for (let i = 0; i < loop; i++) state.current[i] = segments(nest.reduce[i])[0]
+  openReduce(c, state, loop, span)
+  const { tail } = innermost(c.emitter)
+  eachSlot(state, (f, offset) => {
+    put(tail, 'local.get', slot)
+    putRead(tail, f, slot, offset)
+    put(tail, 'local.get', f.best)
+    put(tail, f.width === null ? 'f32.add' : 'f32x4.add')
+    if (f.width === null) put(tail, 'f32.store', align('f32'), offset)
+    else put(tail, 'v128.store', 4, offset)
+  })
+  putNext(tail, state, slot)
+}
+
+/** Reads the totals of a tile, and writes its epilogue. */
+function putTotals(c: Values, nest: Nest, slot: number): void {
+  const state = startReduction(c, nest, false)
+  const { head, tail } = innermost(c.emitter)
+  eachSlot(state, (f, offset) => {
+    putRead(head, f, slot, offset)
+    put(head, 'local.set', f.best)
+  })
+  putResults(c, state)
+  putNext(tail, state, slot)
+}
+
+/** Pushes a total. */
+function putRead(code: Code, f: Fold, slot: number, offset: number): void {
+  put(code, 'local.get', slot)
+  if (f.width === null) put(code, 'f32.load', align('f32'), offset)
+  else put(code, 'v128.load', 4, offset)
+}
+
+function eachSlot(s: Reduction, visit: (f: Fold, offset: number) => void): void {
+  for (const [i, f] of s.folds.flat(2).entries()) visit(f, 16 * i)
+}
+/** The next tile's slot. */
+function putNext(code: Code, s: Reduction, slot: number): void {
+  put(code, 'local.get', slot)
+  put(code, 'i32.const', 16 * s.folds.flat(2).length)
+  put(code, 'i32.add')
+  put(code, 'local.set', slot)
+}
+
+/** Fills `bytes` (a multiple of 16, at least one) at an address with zeros. */
+function putZeros(c: Values, code: Code, at: number, bytes: number): void {
+  const [place, end] = [newLocal(c.emitter, 'i32'), newLocal(c.emitter, 'i32')]
+  put(code, 'local.get', at)
+  put(code, 'local.tee', place)
+  put(code, 'i32.const', bytes)
+  put(code, 'i32.add')
+  put(code, 'local.set', end)
+  const body: Code = []
+  const zero = memo(c.emitter, 0, 'zero', 'v128', head =>
+    put(head, 'v128.const', ...new Array<number>(16).fill(0)),
+  )
+  put(body, 'local.get', place)
+  put(body, 'local.get', zero)
+  put(body, 'v128.store', 4, 0)
+  putLoop(code, place, 16, to => put(to, 'local.get', end), body)
+}

@@ -58,8 +58,9 @@ export function layOut(c: Values, plain: Nest): Layout {
 function inOrder({ parallel, reduce }: Nest, fixed: ((l: Loop) => boolean) | null): readonly Loop[] {
   const sharing = fixed === null ? [] : parallel.filter(fixed)
   const others = fixed === null ? parallel : parallel.filter(l => !fixed(l))
-  const few = (others.find(l => iterations(l) > 1)?.extent ?? SLICES) < SLICES
-  const wide = reduce.length > 0 && few ? others.find(l => iterations(l) >= SLICES) : undefined
+  const first = others.find(l => iterations(l) > 1)
+  const few = reduce.length > 0 && first !== undefined && iterations(first) < SLICES
+  const wide = few ? others.find(l => iterations(l) >= SLICES) : undefined
   return [...(wide ? [wide] : []), ...others.filter(l => l !== wide), ...sharing]
 }
 

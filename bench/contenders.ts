@@ -23,10 +23,11 @@ export interface Contender {
   readonly tolerance?: number
 }
 
-/** How Cotangent's WebGPU backend runs: schedules by measurement, and a contender more that stores in f16. */
+/** How Cotangent's WebGPU backend runs: schedules by measurement, and contenders more that store or multiply in f16. */
 export interface WebGPUFlags {
   readonly tune?: boolean
   readonly f16?: boolean
+  readonly subgroupMatrices?: boolean
 }
 
 /** Rounding to 11 bits, through a network. */
@@ -53,7 +54,7 @@ export const ownContenders = (
   names: readonly OwnBackend[],
   adapter: string | undefined,
   starts: readonly string[],
-  { tune, f16 }: WebGPUFlags = {},
+  { tune, f16, subgroupMatrices }: WebGPUFlags = {},
 ): readonly Contender[] =>
   names.flatMap((backend): Contender[] => {
     const command = [...loaded, here('contenders/cotangent.ts'), backend]
@@ -61,8 +62,17 @@ export const ownContenders = (
     const own = { family: backend, own: true }
     if (backend === 'webgpu') {
       const on = [...command, adapter ?? '', '', ...(tune ? ['tune'] : [])]
-      const half = { ...own, name: 'ct webgpu f16', command: [...on, 'f16'], tolerance: F16_TOLERANCE }
-      return [{ ...own, name: 'ct webgpu', command: on, start }, ...(f16 ? [half] : [])]
+      const rounded = (name: string, flag: string): Contender => ({
+        ...own,
+        name: `ct webgpu ${name}`,
+        command: [...on, flag],
+        tolerance: F16_TOLERANCE,
+      })
+      return [
+        { ...own, name: 'ct webgpu', command: on, start },
+        ...(f16 ? [rounded('f16', 'f16')] : []),
+        ...(subgroupMatrices ? [rounded('matrices', 'subgroup-matrices')] : []),
+      ]
     }
     if (backend === 'reference') return [{ ...own, name: 'ct reference', command }]
     const all = { ...own, name: `ct cpu ${cores}T`, command: [...command, '', String(cores)], start }

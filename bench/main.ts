@@ -42,6 +42,7 @@ interface Options {
   readonly adapter?: string
   readonly tune?: boolean
   readonly f16?: boolean
+  readonly subgroupMatrices?: boolean
   readonly json?: string
 }
 
@@ -66,6 +67,7 @@ const command = new Command('bench')
   .option('--adapter <name>', "part of the GPU adapter's name: nvidia, llvmpipe, swiftshader")
   .option('--tune', 'WebGPU measures schedules when it compiles, and keeps them on disk')
   .option('--f16', 'one more contender: WebGPU with large intermediates in f16')
+  .option('--subgroup-matrices', 'one more contender: WebGPU with products on tensor cores, operands in f16')
   .option('--json <file>', 'where the JSON goes (bench/results/<date>.json)')
 
 const results = fileURLToPath(new URL('results/', import.meta.url))

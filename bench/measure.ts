@@ -7,6 +7,7 @@ import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Answer, Child } from './child.ts'
 import type { Contender } from './contenders.ts'
 import { summarise } from './statistics.ts'
@@ -21,6 +22,8 @@ export interface Budget {
 }
 
 const ROUNDS = 5
+/** Between two turns, in ms: thread pools spin on for a while after their work, and would slow the next contender. */
+const SETTLE = 250
 const FEWEST_ROUNDS = 2
 
 /** A contender and its process. */
@@ -89,6 +92,7 @@ async function measureRun(
   for (let round = 0; round < ROUNDS; round++)
     for (const r of ready) {
       if (r.spent > budget.seconds * 1000 && round >= FEWEST_ROUNDS) continue
+      await sleep(SETTLE)
       const start = performance.now()
       const { error, times = [] } = await r.entrant.child.ask({ op: 'measure', reps, ms })
       r.spent += performance.now() - start

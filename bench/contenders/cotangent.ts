@@ -1,7 +1,8 @@
 /**
  * Cotangent as a contender, in a process of its own. In: the backend's name, the adapter, the number of threads and
- * flags (tune, f16) as arguments, workloads as messages. Out: times and results, see peers/harness.mjs. Inputs and
- * state stay on the device; a repetition ends when a single number, copied after it, is on the host.
+ * flags (tune, f16, subgroup-matrices) as arguments, workloads as messages. Out: times and results, see
+ * peers/harness.mjs. Inputs and state stay on the device; a repetition ends when a single number, copied after it, is on
+ * the host.
  */
 import { array, compile, dispose, type Resident, read, spec, type Tensor, unwrap } from '../../src/index.ts'
 import { type BackendName, openBackend } from '../../src/node.ts'
@@ -14,6 +15,7 @@ const options = {
   ...(adapter ? { adapter } : {}),
   ...(threads ? { threads: Number(threads) } : {}),
   ...(flags.includes('f16') ? { storage: 'f16' as const } : {}),
+  subgroupMatrices: flags.includes('subgroup-matrices'),
   tune: flags.includes('tune'),
 }
 // contenders.ts names the backend

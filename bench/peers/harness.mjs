@@ -12,6 +12,8 @@ export const MARK = '@bench '
 
 /** Steps that are not timed, and how long they may take together, in ms. */
 const WARM_UP = { steps: 5, ms: 1500 }
+/** A turn begins with an untimed step where so many would fit into it. */
+const AGAIN = 4
 
 /** Murmur3's finaliser of a seed and a position, as a number in [0, 1) with 24 bits. */
 const unit = (seed, i) => {
@@ -37,10 +39,12 @@ const messageOf = e => String(e?.message ?? e).slice(0, 400)
 export async function serve(description, setup) {
   const say = answer => process.stdout.write(`${MARK}${JSON.stringify(answer)}\n`)
   let job
+  let last = 0
   const timed = async () => {
     const start = performance.now()
     const own = await job.step()
-    return typeof own === 'number' ? own : performance.now() - start
+    last = typeof own === 'number' ? own : performance.now() - start
+    return last
   }
   const handlers = {
     async setup({ workload, out }) {
@@ -61,6 +65,8 @@ export async function serve(description, setup) {
       return { firstMs, facts: job.facts ?? {} }
     },
     async measure({ reps, ms }) {
+      // the caches hold the work of others
+      if (!job.once && last * AGAIN < ms) await timed()
       const times = []
       const start = performance.now()
       while (times.length < reps && (times.length === 0 || performance.now() - start < ms))

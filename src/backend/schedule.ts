@@ -7,6 +7,8 @@ import { widthOf } from './cpu/nest.ts'
 import { axesOf, axesOfGuard, dependencies } from './depend.ts'
 import { type Instr, instructions, type Kernel, type Schedule } from './kernel.ts'
 
+type Load = Extract<Instr, { k: 'load' }>
+
 /** What a target offers: lanes of a kernel's vectors, and accumulators that stay in its registers. */
 export interface Target {
   readonly lanes: (kernel: Kernel) => number
@@ -112,6 +114,7 @@ function* candidates(f: Facts, target: Target): Generator<Schedule> {
       if (vector !== null && v > 1 && axes[vector].extent < v * f.lanes) continue
       const own = vector !== null && v > 1 ? [{ axis: vector, size: v }] : []
       yield { vector, tiles: own }
+      if (v === 1) yield* alongLines(f, vector)
       if (!tileable) continue
       for (const a of shared) {
         if (a === vector) continue
@@ -130,6 +133,20 @@ function* candidates(f: Facts, target: Target): Generator<Schedule> {
   }
 }
 
+/** Positions that share the lines of memory of lanes that lie apart. */
+const LINE = 8
+
+/** A map whose lanes lie apart in a load, as in a transposition: tiles along its lines, so that each is read once. */
+function* alongLines(f: Facts, vector: number | null): Generator<Schedule> {
+  if (vector === null || f.reduce !== 0 || f.inner.length * LINE > UNROLLED) return
+  for (const [axis, { extent }] of f.kernel.axes.entries())
+    if (axis !== vector && extent >= LINE && f.all.some(x => x.k === 'load' && isAlong(f, x, vector, axis)))
+      yield { vector, tiles: [{ axis, size: LINE }] }
+}
+/** Whether the lanes of a load lie apart, and its neighbours along the axis together. */
+const isAlong = (f: Facts, x: Load, vector: number, axis: number): boolean =>
+  Math.abs(laneStep(f, x.index, vector) ?? 0) > 1 && Math.abs(coefficient(x.index, axis) ?? 0) === 1
+
 /** Instructions a point of the kernel, about; infinite where the schedule is not allowed. */
 function cost(f: Facts, s: Schedule, target: Target): number {
   const { kernel, masks } = f
@@ -140,7 +157,7 @@ function cost(f: Facts, s: Schedule, target: Target): number {
   let inside = 0
   let outside = 0
   for (const [id, x] of f.all.entries()) {
-    const c = copies(masks[id]) * instructionCost(f, x, masks[id], s.vector, target.packs)
+    const c = copies(masks[id]) * instructionCost(f, x, masks[id], s, target.packs)
     if (f.reduce !== 0 && !(masks[id] & f.reduce)) outside += c
     else inside += f.reduce === 0 && f.last >= 0 && !(masks[id] & (1 << f.last)) ? c / 8 : c
   }
@@ -178,7 +195,8 @@ function cost(f: Facts, s: Schedule, target: Target): number {
 const entry = ({ kernel, lanes }: Facts, { vector }: Schedule): number =>
   vector === null ? 0 : 10 / Math.ceil(kernel.axes[vector].extent / lanes)
 
-function instructionCost(f: Facts, x: Instr, mask: number, vector: number | null, packs = false): number {
+function instructionCost(f: Facts, x: Instr, mask: number, s: Schedule, packs = false): number {
+  const { vector } = s
   const bit = vector === null ? 0 : 1 << vector
   const lanes = (mask & bit) !== 0
   switch (x.k) {
@@ -193,7 +211,8 @@ function instructionCost(f: Facts, x: Instr, mask: number, vector: number | null
       const guard = 2 * x.guard.length
       const step = laneStep(f, x.index, vector)
       const packed = packs && (mask & f.reduce) !== 0 && !(bit & f.reduce) && shares(f, mask)
-      const apart = packed ? 1.5 : 2 * f.lanes
+      const lines = vector !== null && s.tiles.some(t => f.reduce === 0 && isAlong(f, x, vector, t.axis))
+      const apart = packed ? 1.5 : lines ? f.lanes : 2 * f.lanes
       const access = !lanes || step === 1 ? 1 : step === -1 || step === 0 ? 2 : apart
       return access + guard + (step === null || !lanes ? indexCost(f, x.index, vector) : 0)
     }

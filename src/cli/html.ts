@@ -18,6 +18,36 @@ export const html = (strings: TemplateStringsArray, ...parts: readonly Part[]): 
 /** Vouches for text that is markup already, such as a style sheet. */
 export const raw = (markup: string): Html => ({ html: markup })
 
+/** What stands in the head of a document. */
+export interface Head {
+  readonly title: string
+  readonly style: Html
+  /** What the document may load: a Content-Security-Policy, written as it is. Absent: whatever it names. */
+  readonly policy?: string
+}
+
+/**
+ * A whole document as text, for wide screens, narrow ones and both colour schemes.
+ * @example documentOf({ title: 'Predictions', style: raw('h1 { margin: 0 }') }, html`<h1>Predictions</h1>`)
+ */
+export const documentOf = ({ title, style, policy }: Head, body: Html): string =>
+  html`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+${policy === undefined ? '' : html`<meta http-equiv="Content-Security-Policy" content="${raw(policy)}">`}
+<link rel="icon" href="data:,">
+<title>${title}</title>
+<style>${style}</style>
+</head>
+<body>
+${body}
+</body>
+</html>
+`.html
+
 const entities: Readonly<Record<string, string>> = {
   '&': '&amp;',
   '<': '&lt;',

@@ -1,6 +1,6 @@
 /** What reports share. In: plain data. Out: the frame of an HTML document that needs no network, and parts of it. */
 import type { Colour, Dataset } from '../data/sample.ts'
-import { type Html, html } from './html.ts'
+import { documentOf, type Html, html } from './html.ts'
 import { type Chart, chartScript, plots } from './report-charts.ts'
 import { styleSheet } from './report-style.ts'
 import type { Json } from './run-folder.ts'
@@ -21,19 +21,13 @@ export interface Page {
 
 /** The whole document as text; it loads nothing. */
 export const page = ({ title, kind, date, facts, sections, charts, rest }: Page): string =>
-  html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
-<link rel="icon" href="data:,">
-<title>${title}</title>
-<style>${styleSheet()}</style>
-</head>
-<body>
-<header>
+  documentOf(
+    {
+      title,
+      style: styleSheet(),
+      policy: "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'",
+    },
+    html`<header>
 <p class="eyebrow">Cotangent · ${kind}</p>
 <h1>${title}</h1>
 <p class="meta"><time datetime="${date.toISOString()}">${day(date)}</time>${facts.map(fact => html`<span>${fact}</span>`)}</p>
@@ -44,10 +38,8 @@ ${plots(charts)}
 ${rest}
 </main>
 <footer>Written by Cotangent. Curves drawn by uPlot.</footer>
-${chartScript(charts)}
-</body>
-</html>
-`.html
+${chartScript(charts)}`,
+  )
 
 const day = (date: Date): string =>
   `${date.toLocaleDateString('en-GB', { dateStyle: 'long', timeZone: 'UTC' })}, ${date.toISOString().slice(11, 16)} UTC`

@@ -5,7 +5,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { camvidPalette } from '../../data/datasets/camvid.ts'
 import type { Colour } from '../../data/sample.ts'
 import { scenePalette } from '../../data/synthetic.ts'
-import { type Html, html, raw } from '../html.ts'
+import { documentOf, type Html, html, raw } from '../html.ts'
 import { flatten, legend, pairs, swatch } from '../report-parts.ts'
 import { styleSheet } from '../report-style.ts'
 import type { Entry } from './ledger.ts'
@@ -104,27 +104,18 @@ export function renderStudy(report: StudyReport): string {
       typeof x === 'number' ? (100 * x).toFixed(1) : '–',
     ),
   ])
-  return html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>Methods compared on ${study.dataset}</title>
-<style>${styleSheet()}</style>
-</head>
-<body>
-<header><p class="eyebrow">Cotangent · comparison of methods</p><h1>Methods compared on ${study.dataset}</h1>
+  const title = `Methods compared on ${study.dataset}`
+  const policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+  return documentOf(
+    { title, style: styleSheet(), policy },
+    html`<header><p class="eyebrow">Cotangent · comparison of methods</p><h1>${title}</h1>
 <p class="lede">${frame(report)}</p>${conclusions(summary).map(c => html`<p class="lede">${c[0].toUpperCase()}${c.slice(1)}</p>`)}</header>
 <section><h2>Scores</h2>${grid('Scores', header, rows, { told: true })}${notesOf(summary).map(n => html`<p class="note">${n}</p>`)}</section>
 <section><h2>Every run</h2><div class="panels">${panels(summary).map(raw)}</div></section>
 <section><h2>Classes</h2><p class="note">IoU in %, means over seeds.</p>${grid('Classes', ['class', ...names], byClass, { icons: classes.map((_, c) => swatch(palette[c])) })}</section>
 ${gallery(folder, names, { classes, palette })}
-<section><h2>Setup</h2><p class="note command">${command}</p>${pairs([...flatten(study), ...summary.methods.map(m => [m.label, m.full] as const)])}</section>
-</body>
-</html>
-`.html
+<section><h2>Setup</h2><p class="note command">${command}</p>${pairs([...flatten(study), ...summary.methods.map(m => [m.label, m.full] as const)])}</section>`,
+  )
 }
 const scaled = (x: number | null | undefined): number | null => (typeof x === 'number' ? x / 100 : null)
 

@@ -4,7 +4,7 @@
  */
 import { isAbsolute, relative, sep } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { type Html, html } from '../html.ts'
+import { documentOf, type Html, html, raw } from '../html.ts'
 import { percent, swatch } from '../report-parts.ts'
 import type { Classes } from './trained.ts'
 
@@ -69,15 +69,17 @@ export function predictPage(
 <li><figure><div>${sides.map(({ url, alt }) => html`<a href="${url}"><img loading="lazy" src="${url}" alt="${alt}"></a>`)}</div>
 <figcaption>${name}<ul>${shares.map(({ c, share }) => entry(c, share))}</ul></figcaption></figure></li>`
   }
-  return html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<link rel="icon" href="data:,">
-<title>Predictions</title>
-<style>
+  return documentOf(
+    { title: 'Predictions', style },
+    html`<h1>Predictions</h1>
+<p>${about}</p>
+<ul aria-label="Colours of the classes">${occurring(images).map(c => entry(c))}</ul>
+<ol>${images.map(figure)}
+</ol>`,
+  )
+}
+
+const style = raw(`
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1rem; max-width: 90rem; font: 1rem/1.5 system-ui, sans-serif; color: CanvasText; background: Canvas; }
 h1, p, ul, ol, figure { margin: 0; padding: 0; }
@@ -92,15 +94,4 @@ figure > div { display: grid; grid-template-columns: 1fr 1fr; gap: .4rem; }
 img { display: block; width: 100%; height: auto; border-radius: 4px; }
 figcaption, p { font-size: .85rem; overflow-wrap: anywhere; }
 figcaption { margin-top: .35rem; } b { font-weight: 600; font-variant-numeric: tabular-nums; }
-</style>
-</head>
-<body>
-<h1>Predictions</h1>
-<p>${about}</p>
-<ul aria-label="Colours of the classes">${occurring(images).map(c => entry(c))}</ul>
-<ol>${images.map(figure)}
-</ol>
-</body>
-</html>
-`.html
-}
+`)

@@ -30,6 +30,8 @@ export interface Layout {
   readonly nest: Nest
   readonly packing: Packing | null
   readonly blocks: Blocks | null
+  /** The parallel loops whose iterations together are the slices: `count` from `first` on. */
+  readonly range: { readonly first: number; readonly count: number }
 }
 
 /** Tiles that must share a block. */
@@ -38,30 +40,72 @@ const REUSE = 4
 const LIMIT = 1 << 20
 /** Slices from which a kernel is easily shared between threads. */
 const SLICES = 32
+/** Slices that are enough where a better order has no more. */
+const ENOUGH = 16
+
+const product = (loops: readonly Loop[]): number => loops.reduce((n, l) => n * iterations(l), 1)
 
 /** Chooses the layout: blocks where the sums are long and tiles share them, packed loads, loops that share them innermost. */
 export function layOut(c: Values, plain: Nest): Layout {
   for (const split of [splitOf(c, plain), null]) {
     const packing = choosePacking(c, plain, split)
-    const nest = { ...plain, parallel: inOrder(plain, packing && fixedOver(c, packing)) }
-    if (split === null) return { nest, packing, blocks: null }
-    const blocks = blocksOf(c, nest, packing && fixedOver(c, packing), split)
-    if (blocks !== null) return { nest, packing, blocks }
+    const fixed = packing && fixedOver(c, packing)
+    const nest = { ...plain, parallel: fixed === null ? inOrder(c, plain) : sharingLast(plain, fixed) }
+    const range = rangeOf(nest, fixed, split)
+    if (split === null) return { nest, packing, blocks: null, range }
+    const blocks = blocksOf(c, nest, fixed, split, range)
+    if (blocks !== null) return { nest, packing, blocks, range }
   }
   throw new Error('cpu: no layout')
 }
 
+/** The parallel loops, those innermost over which a packed load does not change; outermost one with many iterations. */
+function sharingLast({ parallel }: Nest, fixed: (l: Loop) => boolean): readonly Loop[] {
+  const others = parallel.filter(l => !fixed(l))
+  return [...wideFirst(others), ...parallel.filter(fixed)]
+}
+
+function wideFirst(loops: readonly Loop[]): readonly Loop[] {
+  const first = loops.find(l => iterations(l) > 1)
+  const few = first !== undefined && iterations(first) < SLICES
+  const wide = few ? loops.find(l => iterations(l) >= SLICES) : undefined
+  return wide === undefined ? loops : [wide, ...loops.filter(l => l !== wide)]
+}
+
 /**
- * The parallel loops, those innermost over which a packed load does not change. Where sums are long enough to be worth
- * it, the outermost one has slices for many threads.
+ * The parallel loops of what is not packed. In a contraction the loops over which its vectors change come first (of a
+ * convolution the images and rows): these vectors lie strewn and stay in the first cache, while the elements that all
+ * lanes take, the weights, come in order.
  */
-function inOrder({ parallel, reduce }: Nest, fixed: ((l: Loop) => boolean) | null): readonly Loop[] {
-  const sharing = fixed === null ? [] : parallel.filter(fixed)
-  const others = fixed === null ? parallel : parallel.filter(l => !fixed(l))
-  const first = others.find(l => iterations(l) > 1)
-  const few = reduce.length > 0 && first !== undefined && iterations(first) < SLICES
-  const wide = few ? others.find(l => iterations(l) >= SLICES) : undefined
-  return [...(wide ? [wide] : []), ...others.filter(l => l !== wide), ...sharing]
+function inOrder(c: Values, { parallel, reduce }: Nest): readonly Loop[] {
+  const lanes = parallel.find(l => l.lanes > 1)
+  if (reduce.length === 0) return parallel
+  if (lanes === undefined) return wideFirst(parallel)
+  const changes = (l: Loop) => (id: number) => (c.dependsOn(id) & (1 << l.axis)) !== 0
+  const vectors = [...c.kernel.body.keys()].filter(
+    id => c.kernel.body[id].k === 'load' && changes(lanes)(id) && reduce.some(l => changes(l)(id)),
+  )
+  const moving = parallel.filter(l => l !== lanes && vectors.some(changes(l)))
+  if (product(moving) < ENOUGH) return wideFirst(parallel)
+  return [...moving, ...parallel.filter(l => l !== lanes && !moving.includes(l)), lanes]
+}
+
+/** The outermost loops, as many as it takes for slices enough, but none that tiles should share something over. */
+function rangeOf(
+  { parallel }: Nest,
+  fixed: ((l: Loop) => boolean) | null,
+  split: Split | null,
+): Layout['range'] {
+  const first = parallel.findIndex(l => iterations(l) > 1)
+  if (first < 0) return { first: 0, count: 0 }
+  const mayJoin = (next: number) =>
+    next < parallel.length - 1 &&
+    product(parallel.slice(first, next)) < SLICES &&
+    !fixed?.(parallel[next]) &&
+    (split === null || product(parallel.slice(next + 1)) >= REUSE)
+  let count = 1
+  while (mayJoin(first + count)) count++
+  return { first, count }
 }
 
 /** The loop that can be cut: in it and outside it no part of an iteration, and sums only. */
@@ -72,25 +116,25 @@ function splitOf({ kernel }: Values, { block, reduce }: Nest): Split | null {
   return { loop: block.loop, size: block.iterations * step(reduce[block.loop]) }
 }
 
-/** The loops that go inside: as many as have room for their totals, without the outermost, which threads share. */
+/** The loops that go inside: as many as have room for their totals, without those of the slices. */
 function blocksOf(
   { kernel }: Values,
   { parallel, reduce }: Nest,
   fixed: ((l: Loop) => boolean) | null,
   split: Split,
+  { first, count }: Layout['range'],
 ): Blocks | null {
-  const outer = parallel.findIndex(l => iterations(l) > 1)
   const registers = reduce.find(l => l.lanes > 1)?.tile ?? 1
   const tile = parallel.reduce((n, l) => n * l.tile, 16 * registers * kernel.accumulators.length)
   let tiles = 1
   let inside = parallel.length
-  while (inside > outer + 1 && (fixed === null || fixed(parallel[inside - 1]))) {
+  while (inside > first + count && (fixed === null || fixed(parallel[inside - 1]))) {
     const more = tiles * iterations(parallel[inside - 1])
     if (more * tile > LIMIT) break
     tiles = more
     inside--
   }
-  return outer >= 0 && tiles >= REUSE ? { ...split, inside, bytes: tiles * tile } : null
+  return count > 0 && tiles >= REUSE ? { ...split, inside, bytes: tiles * tile } : null
 }
 
 /**

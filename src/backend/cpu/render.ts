@@ -7,7 +7,7 @@
 import type { Kernel, Schedule } from '../kernel.ts'
 import { type Layout, layOut, putBlocks } from './blocks.ts'
 import { append, emitter, innermost, inScope, memo, newLocal, putLoop, putMin } from './emit.ts'
-import { iterations, type Loop, makeNest, type Span, step } from './nest.ts'
+import { iterations, makeNest, type Span, step } from './nest.ts'
 import { baseOf, fixedOver, putPacking } from './pack.ts'
 import { openReduce, putResults, startReduction } from './reduce.ts'
 import { makeValues, type Values } from './values.ts'
@@ -40,21 +40,21 @@ export function renderKernel(kernel: Kernel, schedule: Schedule, name: string, b
   const tiled = [...plain.parallel, ...plain.reduce].reduce((m, l) => (l.tile > 1 ? m | (1 << l.axis) : m), 0)
   const c = makeValues(kernel, e, plain, tiled)
   const layout = layOut(c, plain)
-  const { nest, packing, blocks } = layout
-  const outer = nest.parallel.find(l => iterations(l) > 1)
+  const { nest, packing, blocks, range } = layout
+  const sliced = nest.parallel.slice(range.first, range.first + range.count)
   const empty = kernel.axes.some(a => a.kind === 'parallel' && a.extent === 0)
   const some = kernel.axes.every(a => a.extent > 0)
   if (!empty) {
-    const range = { loop: outer, scratch: buffers, from: buffers + 1, to: buffers + 2 }
-    openParallel(c, 0, { layout, range, span: null, at: () => putTile(c, layout, some) })
+    const given = { scratch: buffers, from: buffers + 1, to: buffers + 2 }
+    openParallel(c, 0, { layout, given, span: null, at: () => putTile(c, layout, some) })
   }
   const [scope] = e.scopes
   append(scope.head, scope.tail)
   return {
     fn: { name, params, locals: e.locals, code: scope.head },
-    slices: empty ? 0 : outer === undefined ? 1 : iterations(outer),
+    slices: empty ? 0 : sliced.reduce((n, l) => n * iterations(l), 1),
     scratchBytes: (packing?.bytes ?? 0) + (blocks?.bytes ?? 0),
-    packsEachCall: packing !== null && (outer === undefined || fixedOver(c, packing)(outer)),
+    packsEachCall: packing !== null && sliced.every(fixedOver(c, packing)),
   }
 }
 
@@ -68,13 +68,8 @@ function putTile(c: Values, { nest }: Layout, some: boolean): void {
 /** What the parallel loops that are still to be opened need. */
 interface Frame {
   readonly layout: Layout
-  /** The loop whose range is a parameter, these parameters, and that of the scratch memory. */
-  readonly range: {
-    readonly loop: Loop | undefined
-    readonly scratch: number
-    readonly from: number
-    readonly to: number
-  }
+  /** The parameters after the buffers: the scratch memory, and the slices that are run. */
+  readonly given: { readonly scratch: number; readonly from: number; readonly to: number }
   /** The block of the reduce loops that stands open. */
   readonly span: Span | null
   /** Writes what happens at a tile. */
@@ -83,18 +78,18 @@ interface Frame {
 
 /** Opens the i-th parallel loop and those inside it. */
 function openParallel(c: Values, i: number, frame: Frame): void {
-  const { layout, range, span } = frame
-  const { nest, packing, blocks } = layout
+  const { layout, given, span } = frame
+  const { nest, packing, blocks, range } = layout
   const e = c.emitter
   if (blocks !== null && i === blocks.inside) {
     const own = { ...layout, blocks: null }
     const totals = memo(e, 0, 'totals', 'i32', code => {
-      put(code, 'local.get', range.scratch)
+      put(code, 'local.get', given.scratch)
       put(code, 'i32.const', packing?.bytes ?? 0)
       put(code, 'i32.add')
     })
     putBlocks(c, nest, blocks, totals, (at, open) =>
-      openParallel(c, i, { layout: own, range, span: open, at }),
+      openParallel(c, i, { layout: own, given, span: open, at }),
     )
     return
   }
@@ -102,46 +97,70 @@ function openParallel(c: Values, i: number, frame: Frame): void {
     const fixed = fixedOver(c, packing)
     const cut = span && nest.block && { axis: nest.reduce[nest.block.loop].axis, span }
     if (nest.parallel.slice(i).every(fixed))
-      putPacking(c, packing, baseOf(c, packing, range.scratch, cut), cut)
+      putPacking(c, packing, baseOf(c, packing, given.scratch, cut), cut)
   }
   if (i === nest.parallel.length) {
     frame.at()
     return
   }
+  if (i === range.first && range.count > 0) {
+    openSlices(c, frame)
+    return
+  }
   const l = nest.parallel[i]
   const out = innermost(e).tail
-  const level = e.scopes.length
   const inside = () => openParallel(c, i + 1, frame)
   if (iterations(l) === 1) {
-    c.places[l.axis] = { local: null, base: 0, level }
+    c.places[l.axis] = { local: null, base: 0, level: e.scopes.length }
     append(out, inScope(e, inside))
     return
   }
   const counter = newLocal(e, 'i32')
   const overlaps = l.extent % step(l) !== 0
   const position = overlaps ? newLocal(e, 'i32') : counter
-  c.places[l.axis] = { local: position, base: 0, level }
+  c.places[l.axis] = { local: position, base: 0, level: e.scopes.length }
   const body = inScope(e, () => {
     if (overlaps) putMin(innermost(e).head, counter, l.extent - step(l), position)
     inside()
   })
-  const ranged = l === range.loop
-  if (ranged) {
-    put(out, 'local.get', range.from)
-    put(out, 'i32.const', step(l))
-    put(out, 'i32.mul')
-  } else put(out, 'i32.const', 0)
+  put(out, 'i32.const', 0)
   put(out, 'local.set', counter)
-  putLoop(
-    out,
-    counter,
-    step(l),
-    code => {
-      if (!ranged) return put(code, 'i32.const', iterations(l) * step(l))
-      put(code, 'local.get', range.to)
-      put(code, 'i32.const', step(l))
-      put(code, 'i32.mul')
-    },
-    body,
-  )
+  putLoop(out, counter, step(l), code => put(code, 'i32.const', iterations(l) * step(l)), body)
+}
+
+/** Opens the loops of the slices as one, over those that the function is given, and the loops inside. */
+function openSlices(c: Values, frame: Frame): void {
+  const { layout, given } = frame
+  const { first, count } = layout.range
+  const e = c.emitter
+  const out = innermost(e).tail
+  const slice = newLocal(e, 'i32')
+  const level = e.scopes.length
+  const body = inScope(e, () => {
+    const { head } = innermost(e)
+    let rest = slice
+    for (let i = first + count - 1; i >= first; i--) {
+      const l = layout.nest.parallel[i]
+      const [position, quotient] = [newLocal(e, 'i32'), newLocal(e, 'i32')]
+      c.places[l.axis] = { local: position, base: 0, level }
+      put(head, 'local.get', rest)
+      if (i > first) {
+        put(head, 'local.get', rest)
+        put(head, 'i32.const', iterations(l))
+        put(head, 'i32.div_u')
+        put(head, 'local.set', quotient)
+        put(head, 'i32.const', iterations(l))
+        put(head, 'i32.rem_u')
+      }
+      put(head, 'i32.const', step(l))
+      put(head, 'i32.mul')
+      put(head, 'local.set', position)
+      if (l.extent % step(l) !== 0) putMin(head, position, l.extent - step(l), position)
+      rest = quotient
+    }
+    openParallel(c, first + count, { ...frame, layout: { ...layout, range: { first: -1, count: 0 } } })
+  })
+  put(out, 'local.get', given.from)
+  put(out, 'local.set', slice)
+  putLoop(out, slice, 1, code => put(code, 'local.get', given.to), body)
 }

@@ -53,7 +53,7 @@ export const openBackend = (
 ): TE.TaskEither<DeviceError, Backend> => {
   switch (name) {
     case 'reference':
-      return options.storage === 'f16' ? noHalf(name) : TE.right(referenceBackend())
+      return refused(name, options) ?? TE.right(referenceBackend())
     case 'cpu':
       return openCPU(options)
     case 'webgpu':
@@ -68,26 +68,32 @@ export const openBackend = (
   }
 }
 
-const openCPU = ({
-  threads = cores(),
-  storage,
-  profile,
-}: BackendOptions): TE.TaskEither<DeviceError, Backend> =>
-  storage === 'f16'
-    ? noHalf('cpu')
-    : TE.right(
-        cpuBackend(
-          (g, donated) => planGraph(g, k => chooseSchedule(k, cpuTarget), { donated, inPlace: coversOnce }),
-          { threads, start: memory => startThreads(threads, memory) },
-          profile,
-        ),
-      )
-const noHalf = (name: string): TE.TaskEither<DeviceError, never> =>
-  TE.left(
-    new DeviceError(
-      `${name}: storage f16 is for WebGPU adapters with shader-f16; leave it out, or choose backend webgpu`,
-    ),
+const openCPU = (options: BackendOptions): TE.TaskEither<DeviceError, Backend> => {
+  const { threads = cores(), profile } = options
+  return (
+    refused('cpu', options) ??
+    TE.right(
+      cpuBackend(
+        (g, donated) => planGraph(g, k => chooseSchedule(k, cpuTarget), { donated, inPlace: coversOnce }),
+        { threads, start: memory => startThreads(threads, memory) },
+        profile,
+      ),
+    )
   )
+}
+/** What only WebGPU has, asked of another backend; null where nothing was. */
+function refused(
+  name: string,
+  { storage, subgroupMatrices }: BackendOptions,
+): TE.TaskEither<DeviceError, never> | null {
+  const what =
+    storage === 'f16'
+      ? 'storage f16 is for WebGPU adapters with shader-f16'
+      : subgroupMatrices
+        ? 'subgroup matrices are for WebGPU adapters that have them'
+        : null
+  return what && TE.left(new DeviceError(`${name}: ${what}; leave it out, or choose backend webgpu`))
+}
 /** Dawn and what writes WGSL are read when they are asked for: a first result on the CPU does not wait for them. */
 const openWebGPU = (options: BackendOptions): TE.TaskEither<DeviceError, Backend> =>
   pipe(

@@ -103,6 +103,15 @@ export interface Stage {
   readonly depth: number
   /** 2: while one step is computed, the next is on its way. */
   readonly buffers: 1 | 2
+  /** The matrices that subgroups multiply, on targets that have such: operands are rounded to f16. Absent: f32. */
+  readonly matrix?: MatrixShape
+}
+
+/** The sizes of a product of matrices: m x k times k x n. */
+export interface MatrixShape {
+  readonly m: number
+  readonly n: number
+  readonly k: number
 }
 
 /** All instructions, by id. */

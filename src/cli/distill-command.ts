@@ -77,6 +77,10 @@ export function distillCommand(): Command {
       ).choices(storageChoices),
     )
     .option(
+      '--subgroup-matrices',
+      'multiply matrices on tensor cores, in f16 with f32 sums, and scale the loss; on WebGPU adapters that have them (experimental)',
+    )
+    .option(
       '--tune',
       "measure schedules on WebGPU when programs are compiled, and keep them in the user's cache; schedules.txt lists them",
     )

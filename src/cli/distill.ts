@@ -90,7 +90,7 @@ export async function distill(settings: Settings, place: Place): Promise<string>
  * @param schedules  gets a line for each kernel whose schedule was measured, now or before
  */
 export const backendOptions = (
-  { adapter, storage, tune }: Settings,
+  { adapter, storage, subgroupMatrices, tune }: Settings,
   profiler: Profiler | null,
   schedules: Set<string>,
 ) => ({
@@ -98,6 +98,7 @@ export const backendOptions = (
   tune,
   onChoice: (choice: Choice) => void schedules.add(describeChoice(choice)),
   ...(adapter === null ? {} : { adapter }),
+  ...(subgroupMatrices ? { subgroupMatrices } : {}),
   ...(profiler === null ? {} : { profile: profiler.record }),
 })
 
@@ -208,10 +209,12 @@ interface Training {
 /** Trains and scores one network. Gives its result, and what it needs to run, on the device. */
 async function trainOne(job: Job, training: Training): Promise<readonly [Result, Named<Resident>]> {
   const { settings, data, workers, context, peak } = job
-  const { batch, size, storage } = settings
+  const { batch, size, storage, subgroupMatrices } = settings
+  // gradients that are rounded to f16 must not vanish
+  const scaled = storage === 'f16' || subgroupMatrices
   const { steps, dataKey, lesson } = training
   const { initial, step, predict } = lessonOf(
-    { ...lesson, ...(storage === 'f16' ? { lossScale: 'dynamic' } : {}) },
+    { ...lesson, ...(scaled ? { lossScale: 'dynamic' } : {}) },
     training.initKey,
   )
   const image = { shape: [batch, 3, ...size], dtype: 'f32' } as const

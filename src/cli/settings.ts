@@ -23,6 +23,8 @@ const settingsSchema = z.object({
   adapter: z.string().nullable(),
   /** f16: large intermediates take half the memory, and the loss is scaled. */
   storage: z.enum(storageChoices),
+  /** Products by subgroup matrices, whose operands are f16, and the loss is scaled. Absent where it was not asked for. */
+  subgroupMatrices: z.literal(true).optional(),
   /** Whether schedules are measured: they change the order of sums. */
   tune: z.boolean(),
   dataset: z.enum(datasetChoices),
@@ -146,8 +148,13 @@ export function checkGpuOptions({
   backend,
   tune,
   storage,
-}: Pick<Settings, 'backend' | 'tune' | 'storage'>): void {
-  const asked = [...(tune ? ['--tune'] : []), ...(storage === 'f16' ? ['--storage f16'] : [])]
+  subgroupMatrices,
+}: Pick<Settings, 'backend' | 'tune' | 'storage' | 'subgroupMatrices'>): void {
+  const asked = [
+    ...(tune ? ['--tune'] : []),
+    ...(storage === 'f16' ? ['--storage f16'] : []),
+    ...(subgroupMatrices ? ['--subgroup-matrices'] : []),
+  ]
   if (asked.length > 0 && backend !== 'webgpu' && backend !== 'auto')
     throw new UsageError(
       `${asked.join(' and ')}: the backend is ${backend}, and only webgpu has ${asked.length > 1 ? 'them' : 'it'}; leave ${asked.length > 1 ? 'them' : 'it'} out, or choose --backend webgpu`,

@@ -142,6 +142,7 @@ test('where a driver unrolls too much, short loops with many loads hide their nu
     neighbours: false,
     subgroups: null,
     workgroupBytes: 16384,
+    matrices: null,
   }
   const render = (terms: number, hidesTrips = true) =>
     renderWGSL(matmul(4, 4, terms), plain, undefined, { ...machine, hidesTrips })

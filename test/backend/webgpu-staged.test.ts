@@ -6,34 +6,30 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import * as ix from '../../src/backend/affine.ts'
 import { referenceBackend } from '../../src/backend/cpu/reference-backend.ts'
-import type { Instr, Kernel, Schedule, Stage } from '../../src/backend/kernel.ts'
+import type { Stage } from '../../src/backend/kernel.ts'
 import { planGraph } from '../../src/backend/pipeline.ts'
-import { contractionOf } from '../../src/backend/webgpu/contraction.ts'
 import { webgpuBackend } from '../../src/backend/webgpu/executor.ts'
 import { storeHalf } from '../../src/backend/webgpu/half.ts'
 import { profileOf } from '../../src/backend/webgpu/presets.ts'
 import { renderWGSL } from '../../src/backend/webgpu/render.ts'
-import { bytesOfStage, stagingOf } from '../../src/backend/webgpu/staged.ts'
-import { makeData, type TypedArray } from '../../src/dsl/dtype.ts'
+import { bytesOfStage } from '../../src/backend/webgpu/stage.ts'
 import type { Graph } from '../../src/dsl/graph.ts'
 import { spec, trace } from '../../src/dsl/trace.ts'
-import type { Shape, Tensor } from '../../src/index.ts'
+import type { Shape } from '../../src/index.ts'
 import * as ct from '../../src/index.ts'
+import {
+  agree,
+  convolutionOf,
+  type F32,
+  hold,
+  itemOf,
+  matrixProduct,
+  productOf,
+  productsOf,
+  withEpilogueOf,
+} from './webgpu-contractions.ts'
 import { assertClose, both, device, plainSchedule, reduceKernel, skip } from './webgpu-support.ts'
-
-type F32 = Tensor<Shape, 'f32'>
-type Image = Tensor<readonly [number, number, number, number], 'f32'>
-/** The kernels of a function that are products of matrices. */
-function productsOf(f: (...xs: never[]) => unknown, shapes: readonly Shape[]): Kernel[] {
-  const { graph } = trace(
-    f,
-    shapes.map(s => spec(s)),
-  )
-  const kernels = planGraph(graph, () => plainSchedule).steps.map(s => s.kernel)
-  return kernels.filter(k => contractionOf(k) !== null)
-}
 
 /** Tiles are small: software drivers take seconds to compile 64 results with their edges. */
 const stages: readonly Stage[] = [
@@ -43,130 +39,21 @@ const stages: readonly Stage[] = [
   { block: [32, 8], tile: [8, 4], depth: 16, buffers: 2 },
 ]
 const stage = fc.constantFrom(...stages)
-/** Around the edges of blocks. */
-const extent = fc.constantFrom(3, 8, 15, 16, 17, 20, 31, 32, 33)
-const summed = fc.constantFrom(2, 4, 7, 8, 9, 16, 20, 33)
-const seed = fc.nat(1000)
-
-interface Item {
-  readonly kernel: Kernel
-  readonly schedule: Schedule
-  readonly data: readonly TypedArray[]
-}
-const itemOf = (kernel: Kernel, stage: Stage, seed: number): Item => ({
-  kernel,
-  schedule: { ...plainSchedule, stage },
-  data: kernel.buffers.map(({ dtype, size }, b) => {
-    const made = makeData(dtype, size)
-    for (let i = 0; i < size; i++) made[i] = ((Math.imul(i + 31 * b + seed + 1, 2654435761) >>> 15) % 9) - 4
-    return made
-  }),
-})
-const run = async (items: readonly Item[]) => {
-  const { got, want } = await both(items)
-  for (const [n, { kernel, schedule }] of items.entries())
-    assertClose(got[n], want[n], 0, i => `${kernel.name} ${JSON.stringify(schedule.stage)} at ${i}`)
-}
-/** Checks the kernels of several cases, in one program, with a stage on every one. */
-const holds = (cases: fc.Arbitrary<readonly Item[]>, size: number) =>
-  fc.assert(
-    fc.asyncProperty(fc.array(cases, { minLength: size, maxLength: size }), async all => {
-      for (const { kernel, schedule } of all.flat())
-        assert.ok(stagingOf(kernel, schedule, 16384), `${kernel.name} is not staged`)
-      await run(all.flat())
-    }),
-    { numRuns: Number(process.env.COTANGENT_FUZZ ?? 2), includeErrorInReport: true },
-  )
-
-const forms = {
-  NN: (m: number, n: number, k: number) => ({ f: (a: F32, b: F32) => ct.matmul(a, b), a: [m, k], b: [k, n] }),
-  NT: (m: number, n: number, k: number) => ({
-    f: (a: F32, b: F32) => ct.matmul(a, ct.transpose(b)),
-    a: [m, k],
-    b: [n, k],
-  }),
-  TN: (m: number, n: number, k: number) => ({
-    f: (a: F32, b: F32) => ct.matmul(ct.transpose(a), b),
-    a: [k, m],
-    b: [k, n],
-  }),
-  TT: (m: number, n: number, k: number) => ({
-    f: (a: F32, b: F32) => ct.matmul(ct.transpose(a), ct.transpose(b)),
-    a: [k, m],
-    b: [n, k],
-  }),
-}
-const product = fc
-  .record({ form: fc.constantFrom('NN', 'NT', 'TN', 'TT'), m: extent, n: extent, k: summed, stage, seed })
-  .map(({ form, m, n, k, stage, seed }) => {
-    const { f, a, b } = forms[form](m, n, k)
-    return productsOf(f as never, [a, b]).map(kernel => itemOf(kernel, stage, seed))
-  })
-
 test(
   'products in all four forms of transposition equal the interpreter at every edge of a block',
   {
     skip,
   },
-  () => holds(product, 6),
+  () => hold(productOf(stage), 6),
 )
-
-const convolution = fc
-  .record({
-    groups: fc.constantFrom(1, 1, 2),
-    options: fc.constantFrom(
-      { padding: 1 },
-      { padding: 1, stride: 2 },
-      { padding: 2, dilation: 2 },
-      { stride: 2, dilation: 2, padding: 1 },
-      {},
-    ),
-    batch: fc.constantFrom(1, 2),
-    channels: fc.constantFrom(2, 3),
-    filters: fc.constantFrom(2, 5, 8),
-    height: fc.constantFrom(5, 6),
-    width: fc.constantFrom(5, 8),
-    taps: fc.constantFrom(1, 3),
-    stage,
-    seed,
-  })
-  .map(({ groups, options, batch, channels, filters, height, width, taps, stage, seed }) => {
-    const conv = (x: Image, w: Image) => ct.conv2d(x, w, { ...options, groups })
-    const both = (x: Image, w: Image) => {
-      const [y, pullback] = ct.vjp((at: readonly [Image, Image]) => conv(...at), [x, w] as const)
-      return [y, ...pullback(y)]
-    }
-    const x = [batch, channels * groups, height, width]
-    const w = [filters * groups, channels, taps, taps]
-    return productsOf(both as never, [x, w]).map(kernel => itemOf(kernel, stage, seed))
-  })
 
 test(
   'strided, dilated, padded and grouped convolutions and both their gradients equal the interpreter',
   {
     skip,
   },
-  () => holds(convolution, 1),
+  () => hold(convolutionOf(stage), 1),
 )
-
-const withEpilogue = fc
-  .record({
-    batch: fc.constantFrom(1, 2, 3),
-    m: extent,
-    n: extent,
-    k: summed,
-    shared: fc.boolean(),
-    stage,
-    seed,
-  })
-  .map(({ batch, m, n, k, shared, stage, seed }) => {
-    const f = (a: F32, b: F32, bias: F32, c: F32) => {
-      const y = ct.add(ct.matmul(a, b), bias)
-      return [y, ct.relu(ct.sub(y, c) as F32)]
-    }
-    const shapes = [[batch, m, k], shared ? [k, n] : [batch, k, n], [n], [batch, m, n]]
-    return productsOf(f as never, shapes).map(kernel => itemOf(kernel, stage, seed))
-  })
 
 test('batches, biases and second results are those of the interpreter', { skip }, async () => {
   const [kernel] = productsOf(
@@ -177,7 +64,7 @@ test('batches, biases and second results are those of the interpreter', { skip }
     [[20, 8], [8, 20], [20]],
   )
   assert.equal(kernel.stores.length, 2, 'one kernel has both results')
-  await holds(withEpilogue, 2)
+  await hold(withEpilogueOf(stage), 2)
 })
 
 const halfStage = stages[1]
@@ -213,47 +100,8 @@ test('results held as f16 are rounded where they are stored, operands widened wh
   assertClose(got.data, want.data, 0, i => `element ${i}`)
 })
 
-/** y[i, j] = sum over k of f(a[i, k]) f(b[k, j]), where f is no operation or adds 1. */
-function matrixProduct(m: number, n: number, terms: number, addsOne = false): Kernel {
-  const [i, j, k] = [ix.axis(0, m), ix.axis(1, n), ix.axis(2, terms)]
-  const load = (buffer: number, index: ix.Affine): Instr => ({
-    k: 'load',
-    buffer,
-    index,
-    guard: [],
-    dtype: 'f32',
-  })
-  const scalar = (fn: 'add' | 'mul', args: number[]): Instr => ({ k: 'scalar', fn, args, dtype: 'f32' })
-  const loads = [load(0, ix.addScaled(k, i, terms)), load(1, ix.addScaled(j, k, n))]
-  const body: Instr[] = addsOne
-    ? [
-        ...loads,
-        { k: 'lit', value: 1, dtype: 'f32' },
-        ...[0, 1].map(id => scalar('add', [id, 2])),
-        scalar('mul', [3, 4]),
-      ]
-    : [...loads, scalar('mul', [0, 1])]
-  return {
-    name: 'product',
-    axes: [
-      { extent: m, kind: 'parallel' },
-      { extent: n, kind: 'parallel' },
-      { extent: terms, kind: 'reduce' },
-    ],
-    buffers: [
-      { dtype: 'f32', size: m * terms, access: 'read' },
-      { dtype: 'f32', size: terms * n, access: 'read' },
-      { dtype: 'f32', size: m * n, access: 'write' },
-    ],
-    body,
-    accumulators: [{ how: 'sum', value: body.length - 1, dtype: 'f32' }],
-    epilogue: [{ k: 'acc', accumulator: 0, dtype: 'f32' }],
-    stores: [{ buffer: 2, index: ix.addScaled(j, i, n), value: body.length, mode: 'set', guard: [] }],
-  }
-}
-
 test('operands that are computed from loads count for nothing beyond the last term', { skip }, () =>
-  run(stages.slice(0, 2).map((stage, n) => itemOf(matrixProduct(17, 20, 9 + n, true), stage, n))),
+  agree(stages.slice(0, 2).map((stage, n) => itemOf(matrixProduct(17, 20, 9 + n, true), stage, n))),
 )
 
 test('sums of thousands of terms are exact to the last bits, and the same bits again', { skip }, async () => {
@@ -278,7 +126,7 @@ test('the stages of the presets compute what their edges need', { skip }, async 
     [65, 36],
     [36, 68],
   ])
-  await run(small.map((stage, n) => itemOf(kernel, stage, n)))
+  await agree(small.map((stage, n) => itemOf(kernel, stage, n)))
 })
 
 const [square] = productsOf(ct.matmul as never, [

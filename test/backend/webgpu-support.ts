@@ -119,8 +119,9 @@ const flat = (data: TypedArray, dtype: DType) => array([data.length], dtype, dat
 /** The results of kernels on data for all their buffers: the device's, and the interpreter's. */
 export async function both(
   items: readonly { kernel: Kernel; schedule?: Schedule; data: readonly TypedArray[] }[],
+  on = device(),
 ) {
-  const program = await compilePlan(planOf(items), { poison: true })
+  const program = await compilePlan(planOf(items), { poison: true }, on)
   const args = items.flatMap(({ kernel, data }) =>
     kernel.buffers.flatMap((b, i) => (b.access === 'read' ? [flat(data[i], b.dtype)] : [])),
   )

@@ -204,6 +204,7 @@ test('neighbours in a team load neighbouring vectors', () => {
     neighbours: true,
     subgroups: { min: 32 },
     workgroupBytes: 16384,
+    matrices: null,
   }
   const { text, workgroups } = renderWGSL(
     kernel,

@@ -15,7 +15,7 @@ import { label, layoutOf } from './layout.ts'
 import { machineOf } from './load.ts'
 import { profileOf } from './presets.ts'
 import { renderWGSL } from './render.ts'
-import { isStage } from './staged.ts'
+import { isStage } from './stage.ts'
 import { makeTimer, type Timer } from './timing.ts'
 import { worthTrying } from './tune.ts'
 
@@ -54,6 +54,8 @@ export function tuner(
   onChoice: (choice: Choice) => void = () => {},
 ): (plan: Plan) => Promise<Plan> {
   const profile = profileOf(device.info)
+  // with and without matrices other schedules were measured
+  const asked = profile.matrices.length > 0 ? '\nsubgroup matrices' : ''
   const clock = makeClock(device)
   return async plan => {
     const texts = plan.steps.map(s => printKernel(s.kernel))
@@ -64,7 +66,7 @@ export function tuner(
       const schedules = worthTrying(step.kernel, profile, CANDIDATES)
       chosen.set(texts[i], schedules[0])
       if (schedules.length === 1) continue
-      const key = await digest(texts[i])
+      const key = await digest(texts[i] + asked)
       const choice = asChoice(store.get(key), step.kernel) ?? (await measure(device, step, schedules, clock))
       if (choice !== store.get(key)) found.set(key, choice)
       chosen.set(texts[i], choice.schedule)

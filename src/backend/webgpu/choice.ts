@@ -31,6 +31,9 @@ export const describeChoice = ({
           `tiles of ${stage.tile.join(' x ')}`,
           `depth ${stage.depth}`,
           `${stage.buffers} buffer${stage.buffers > 1 ? 's' : ''}`,
+          ...(stage.matrix === undefined
+            ? []
+            : [`matrices of ${stage.matrix.m} x ${stage.matrix.n} x ${stage.matrix.k}`]),
         ]
   return `${kernel}: ${parts.join(', ') || 'plain'}; ${time.toFixed(1)} us, ${untuned.toFixed(1)} us untuned`
 }

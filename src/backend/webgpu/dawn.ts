@@ -15,6 +15,8 @@ import { createRequire } from 'node:module'
 import { join, resolve } from 'node:path'
 import * as TE from 'fp-ts/lib/TaskEither.js'
 import { DeviceError } from '../../dsl/errors.ts'
+import type { MatrixShape } from '../kernel.ts'
+import { MATRIX_FLAG, matrixShapes } from './matrix-feature.ts'
 import { canLoad, hiddenDrivers, packagedDawn, privateFolder, SWIFTSHADER_MANIFEST } from './vulkan.ts'
 
 /** The limits that compute needs, by their WebGPU names. @see https://www.w3.org/TR/webgpu/#limits */
@@ -52,6 +54,8 @@ export interface AdapterInfo {
   readonly source: string
   /** Smallest and largest subgroup, in invocations; 0 where the adapter does not say. */
   readonly subgroups: { readonly min: number; readonly max: number }
+  /** The sizes of subgroup matrices of f16 with sums in f32; none where they were not asked for. */
+  readonly matrices: readonly MatrixShape[]
   readonly limits: Limits
   readonly features: readonly string[]
 }
@@ -62,6 +66,14 @@ export interface AdapterOptions {
   readonly adapter?: string
   /** `true`: only a software adapter will do. `false`: only a real GPU. */
   readonly software?: boolean
+  /**
+   * Products of matrices, and so convolutions, by subgroup matrices (tensor cores), for adapters that have them. Both
+   * operands are rounded to f16, sums are f32: an error of 2^-11 of every operand (2^-10 where a driver cuts off, as WGSL
+   * allows it), and operands beyond 65504 overflow. So values and gradients must be scaled, as in f16 storage. When the
+   * backend is opened it is checked on a small product. Was never run on hardware: its speed is not measured. Dawn holds
+   * the feature for experimental. Default: false.
+   */
+  readonly subgroupMatrices?: boolean
 }
 
 /** An adapter, ready for `requestDevice` (once: an adapter is used up by it). */
@@ -163,7 +175,10 @@ const findIn = async (source: Source, options: AdapterOptions): Promise<OpenAdap
   const match = names.find(name => needle !== undefined && dashed(name).includes(needle))
   if (needle !== undefined && match === undefined)
     return names.length ? `has ${names.join(', ')}` : 'has no adapter'
-  const flags = match === undefined ? [] : [`adapter=${match}`]
+  const flags = [
+    ...(match === undefined ? [] : [`adapter=${match}`]),
+    ...(options.subgroupMatrices ? [MATRIX_FLAG] : []),
+  ]
   const adapter = await request(source, flags, {
     powerPreference: 'high-performance',
     forceFallbackAdapter: options.software === true,
@@ -224,6 +239,7 @@ const infoOf = (adapter: GPUAdapter, source: Source): AdapterInfo => {
     software: isFallbackAdapter || SOFTWARE.test(`${device} ${description} ${architecture}`),
     source: source.name,
     subgroups: { min: about.subgroupMinSize ?? 0, max: about.subgroupMaxSize ?? 0 },
+    matrices: matrixShapes(Reflect.get(adapter.info, 'subgroupMatrixConfigs')),
     limits: limitsOf(adapter.limits),
     features: [...adapter.features].sort(),
   }

@@ -11,10 +11,11 @@ import * as TE from 'fp-ts/lib/TaskEither.js'
 import { DeviceError } from '../../dsl/errors.ts'
 import { type BufferUsage, bufferTools } from './buffers.ts'
 import { type AdapterInfo, type AdapterOptions, limitsOf, messageOf, openAdapter } from './dawn.ts'
+import { MATRIX_FEATURE } from './matrix-feature.ts'
 import { type PipelineSource, pipelineCache } from './pipelines.ts'
 import { napUntil } from './wait.ts'
 
-/** Features that the device asks for where the adapter has them. */
+/** Features that the device asks for where the adapter has them; that of subgroup matrices only if it is to. */
 export const WANTED_FEATURES = ['timestamp-query', 'shader-f16', 'subgroups'] as const
 
 /** What a device holds now; for leak tests and budgets. */
@@ -87,9 +88,12 @@ const open = async (options: AdapterOptions): Promise<Device> => {
   const opened = await openAdapter(options)()
   if (opened._tag === 'Left') throw opened.left
   const { adapter, info: offered } = opened.right
+  // @webgpu/types does not know Dawn's experimental features
+  const more = options.subgroupMatrices ? [MATRIX_FEATURE as GPUFeatureName] : []
+  const wanted: readonly GPUFeatureName[] = [...WANTED_FEATURES, ...more]
   const gpu = await adapter.requestDevice({
     label: offered.name,
-    requiredFeatures: WANTED_FEATURES.filter(feature => adapter.features.has(feature)),
+    requiredFeatures: wanted.filter(feature => adapter.features.has(feature)),
     requiredLimits: { ...offered.limits },
   })
   const info = { ...offered, limits: limitsOf(gpu.limits), features: [...gpu.features].sort() }

@@ -13,6 +13,7 @@ import type { Device } from './device.ts'
 import { makeStep, type Resource, type Step } from './encode.ts'
 import { bytesOf, checkLimits, label, layoutOf, type Span } from './layout.ts'
 import type { Machine } from './machine.ts'
+import { matricesOf } from './matrix-feature.ts'
 import type { WebGPUOptions } from './options.ts'
 import type { Pool } from './pool.ts'
 import { renderWGSL } from './render.ts'
@@ -40,6 +41,7 @@ export const machineOf = ({ info }: Device): Machine => ({
   neighbours: !info.software,
   subgroups: info.features.includes('subgroups') ? { min: Math.max(info.subgroups.min, 1) } : null,
   workgroupBytes: info.limits.maxComputeWorkgroupStorageSize,
+  matrices: matricesOf(info),
 })
 
 /**

@@ -1,4 +1,13 @@
 /** What a shader's text depends on besides its kernel. */
+import type { MatrixShape } from '../kernel.ts'
+
+/** Subgroup matrices of f16, whose products are summed in f32. */
+export interface Matrices {
+  /** In the driver's order. */
+  readonly shapes: readonly MatrixShape[]
+  /** Invocations of a subgroup. */
+  readonly subgroup: { readonly min: number; readonly max: number }
+}
 
 /** What of a device matters to a shader's text. */
 export interface Machine {
@@ -17,4 +26,6 @@ export interface Machine {
   readonly subgroups: { readonly min: number } | null
   /** Bytes of memory that a workgroup may share. */
   readonly workgroupBytes: number
+  /** Where shaders may use them. */
+  readonly matrices: Matrices | null
 }

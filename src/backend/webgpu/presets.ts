@@ -8,9 +8,10 @@
  * GPUs are not measured: they follow from what is published of the chips (lanes, registers, size of subgroups), and
  * autotune.ts measures the rest. A GPU needs many invocations to hide its memory behind.
  */
-import type { Stage } from '../kernel.ts'
+import type { MatrixShape, Stage } from '../kernel.ts'
 import type { AdapterInfo } from './dawn.ts'
-import { bytesOfStage } from './staged.ts'
+import { matricesOf } from './matrix-feature.ts'
+import { bytesOfStage, dealOf } from './stage.ts'
 
 /** The weights. Costs are in multiply-and-adds. */
 export interface Profile {
@@ -30,6 +31,8 @@ export interface Profile {
   readonly teams: readonly number[]
   /** Stages of contractions to choose from (staged.ts), the preferred ones of equals first: none likewise. */
   readonly stages: readonly Stage[]
+  /** Stages by subgroup matrices (matrices.ts): none where they were not asked for. */
+  readonly matrices: readonly Stage[]
 }
 
 /** Mesa's lavapipe: 8 lanes on each core, compiles 500 statements in 50 ms. */
@@ -42,6 +45,7 @@ const lavapipe: Profile = {
   invocation: 12,
   teams: [],
   stages: [],
+  matrices: [],
 }
 /** SwiftShader: 4 lanes, compiles 64 multiply-and-adds in 200 ms. */
 const swiftshader: Profile = {
@@ -53,6 +57,7 @@ const swiftshader: Profile = {
   invocation: 12,
   teams: [],
   stages: [],
+  matrices: [],
 }
 const stage = (
   rows: number,
@@ -74,6 +79,14 @@ const stages: readonly Stage[] = [
   stage(64, 64, [4, 4], 32, 1),
   stage(32, 32, [4, 4], 16),
 ]
+/** Blocks for matrices of any size, from the largest to the smallest: 16 results of an invocation at a time. Unmeasured. */
+const blocks: readonly Stage[] = [
+  stage(128, 128, [8, 8], 32, 1),
+  stage(128, 64, [8, 8], 32),
+  stage(64, 64, [8, 4], 32),
+  stage(64, 64, [8, 4], 32, 1),
+  stage(32, 32, [4, 4], 32),
+]
 /** Workgroup memory that WebGPU guarantees. */
 const GUARANTEED_BYTES = 16384
 
@@ -87,6 +100,7 @@ const gpu: Profile = {
   invocation: 8,
   teams: [32, 64, 128, 256],
   stages,
+  matrices: [],
 }
 /** By vendor, as WebGPU names them. Unmeasured: see Note [Adapters]. */
 const gpus: Readonly<Record<string, Profile>> = {
@@ -104,15 +118,34 @@ const gpus: Readonly<Record<string, Profile>> = {
 
 /** What of an adapter is looked at. */
 export type Adapter = Pick<AdapterInfo, 'software' | 'name'> &
-  Partial<Pick<AdapterInfo, 'vendor'>> & {
+  Partial<Pick<AdapterInfo, 'vendor' | 'features' | 'matrices' | 'subgroups'>> & {
     readonly limits?: Pick<AdapterInfo['limits'], 'maxComputeWorkgroupStorageSize'>
   }
 
-/** The profile of an adapter: what it has registers and memory for. Unknown software adapters compile slowly. */
-export function profileOf({ software, name, vendor, limits }: Adapter): Profile {
-  if (software) return /llvmpipe|lavapipe/.test(name) ? lavapipe : swiftshader
-  const profile = gpus[vendor ?? ''] ?? Object.entries(gpus).find(([key]) => name.includes(key))?.[1] ?? gpu
+/**
+ * The profile of an adapter: what it has registers and memory for. Unknown software adapters compile slowly. Subgroup
+ * matrices were asked for, so a software adapter that has them gets them.
+ */
+export function profileOf(adapter: Adapter): Profile {
+  const { software, name, vendor, limits } = adapter
   const room = limits?.maxComputeWorkgroupStorageSize ?? GUARANTEED_BYTES
+  const matrices = matrixStages(adapter, room)
+  if (software) return { ...(/llvmpipe|lavapipe/.test(name) ? lavapipe : swiftshader), matrices }
+  const profile = gpus[vendor ?? ''] ?? Object.entries(gpus).find(([key]) => name.includes(key))?.[1] ?? gpu
   const fits = (s: Stage) => s.tile[0] * s.tile[1] <= profile.results && bytesOfStage(s) <= room
-  return { ...profile, stages: profile.stages.filter(fits) }
+  return { ...profile, stages: profile.stages.filter(fits), matrices }
 }
+
+/** The blocks that an adapter can compute by its largest matrices. */
+function matrixStages({ features = [], matrices = [], subgroups = NONE }: Adapter, room: number): Stage[] {
+  const machine = matricesOf({ features, matrices, subgroups })
+  const volume = ({ m, n, k }: MatrixShape) => m * n * k
+  const sizes = [...(machine?.shapes ?? [])].sort((a, b) => volume(b) - volume(a))
+  const stages = sizes.map(matrix =>
+    blocks
+      .map(block => ({ ...block, matrix }))
+      .filter(s => dealOf(s, machine) !== null && bytesOfStage(s) <= room),
+  )
+  return stages.find(s => s.length > 0) ?? []
+}
+const NONE = { min: 0, max: 0 } as const

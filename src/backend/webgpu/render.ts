@@ -3,7 +3,8 @@
  * a compute shader and its number of workgroups. Equal kernels give equal text, so pipelines are cached by it.
  *
  * One invocation computes one parallel point, or one register tile of them; the reduce axes are serial loops in it,
- * unless the schedule has a team share them (team.ts), or has a contraction go through workgroup memory (staged.ts).
+ * unless the schedule has a team share them (team.ts), or has a contraction go through workgroup memory (staged.ts,
+ * matrices.ts).
  * Barriers are very expensive on software drivers.
  */
 import { CompileError } from '../../dsl/errors.ts'
@@ -12,7 +13,9 @@ import { bindingType, makeEmitter } from './emit.ts'
 import { gridOf } from './grid.ts'
 import { isLongSum, loopsOf, nest } from './loops.ts'
 import type { Machine } from './machine.ts'
-import { renderStaged, stagingOf } from './staged.ts'
+import { hasMatrices, renderMatrices } from './matrices.ts'
+import { stagingOf } from './stage.ts'
+import { renderStaged } from './staged.ts'
 import { join, teamOf } from './team.ts'
 import { type At, quadBindings, type Slot, type Tile, tilesOf } from './tiles.ts'
 import { helpersFor } from './wgsl.ts'
@@ -35,6 +38,7 @@ const anyGPU: Machine = {
   neighbours: true,
   subgroups: null,
   workgroupBytes: 16384,
+  matrices: null,
 }
 
 /** Sums of one invocation up to which they are few. */
@@ -64,9 +68,11 @@ export function renderWGSL(
     if (b.size >= 2 ** 31)
       throw new CompileError(`webgpu: kernel ${k.name} has a buffer of ${b.size} elements; the limit is 2^31`)
   const nothing: Shader = { text: '', workgroups: [0, 0, 0], bindings: [], zeroBinding: null }
-  const staging = stagingOf(k, schedule, machine.workgroupBytes)
+  const staging = stagingOf(k, schedule, machine)
   if (staging !== null) {
-    const { grid, quads, declarations, body } = renderStaged(k, slots, staging, machine.hidesTrips)
+    const { grid, quads, declarations, body } = hasMatrices(staging)
+      ? renderMatrices(k, slots, staging, machine.hidesTrips)
+      : renderStaged(k, slots, staging, machine.hidesTrips)
     return { ...assemble(k, slots, quads, grid.size, declarations, body), workgroups: grid.workgroups }
   }
   const tiles = tilesOf(k, schedule)
@@ -123,10 +129,15 @@ function assemble(
   body: readonly string[],
 ) {
   const subgroups = body.some(x => x.includes('subgroup'))
+  const matrices = body.some(x => x.includes('subgroupMatrix'))
   const builtins = [
     '@builtin(workgroup_id) w: vec3u',
     '@builtin(local_invocation_index) l: u32',
-    ...(subgroups ? ['@builtin(subgroup_size) subgroup: u32'] : []),
+    ...(matrices
+      ? ['@builtin(subgroup_id) g: u32']
+      : subgroups
+        ? ['@builtin(subgroup_size) subgroup: u32']
+        : []),
   ]
   const main = [
     `@compute @workgroup_size(${size}) fn main(${builtins.join(', ')}) {`,
@@ -145,8 +156,12 @@ function assemble(
     return `@group(0) @binding(${b}) var<storage, ${readWrite ? 'read_write' : 'read'}> b${b}: array<${quads.has(b) ? `vec4<${type}>` : type}>;`
   })
   if (needsZero) declarations.push(`@group(0) @binding(${zeroBinding}) var<uniform> ct_zero: u32;`)
-  const half = declarations.some(x => x.includes('f16'))
-  const enable = [...(subgroups ? ['enable subgroups;'] : []), ...(half ? ['enable f16;'] : [])]
+  const half = [...declarations, ...more].some(x => x.includes('f16'))
+  const enable = [
+    ...(subgroups ? ['enable subgroups;'] : []),
+    ...(half ? ['enable f16;'] : []),
+    ...(matrices ? ['enable chromium_experimental_subgroup_matrix;'] : []),
+  ]
   return {
     text: [...enable, ...declarations, ...more, ...helpers, main, ''].join('\n'),
     bindings: [...used.keys()],

@@ -7,12 +7,14 @@
  * its invocations compute `turns` rounds of tiles, idle ones and edges included, and a term of a tile of r x c results
  * costs r c multiply-and-adds and r + c reads. The block of the least time per result is taken; where even that keeps
  * less than a third of the machine busy, registers alone are better, for they share less and divide more finely.
+ * Where subgroup matrices were asked for, a block of them goes before others: they multiply several times as fast as
+ * lanes do. Products of fewer rows, columns or terms than a matrix has stay as they are.
  */
 import { type Affine, coefficient } from '../affine.ts'
 import { axesOf, axesOfGuard, dependencies } from '../depend.ts'
 import { type Instr, instructions, type Kernel, type Schedule, type Stage } from '../kernel.ts'
 import { type Adapter, type Profile, profileOf } from './presets.ts'
-import { invocationsOf, productOf } from './staged.ts'
+import { invocationsOf, productOf } from './stage.ts'
 import { canShare, teamOf } from './team.ts'
 import { fastestAxis, LANES, quadBindings, type Slot, type Tile, tilesOf } from './tiles.ts'
 
@@ -51,7 +53,8 @@ function inRegisters(kernel: Kernel, profile: Profile): Schedule {
  * @param limit  on the time, in that of a machine that only multiplies and is full
  */
 export function stagesFor(kernel: Kernel, profile: Profile, limit: number): readonly Stage[] {
-  const product = profile.stages.length > 0 ? productOf(kernel) : null
+  const stages = [...profile.matrices, ...profile.stages]
+  const product = stages.length > 0 ? productOf(kernel) : null
   if (product === null) return []
   const { rows, columns, batch, terms } = product
   const timeOf = (s: Stage): number => {
@@ -64,12 +67,20 @@ export function stagesFor(kernel: Kernel, profile: Profile, limit: number): read
     const waste = (Math.ceil(terms.extent / s.depth) * s.depth) / terms.extent
     return ((computed * waste) / (batch.extent * rows.extent * columns.extent)) * (1 + 1 / r + 1 / c)
   }
-  return profile.stages
+  const isLarge = ({ matrix, depth }: Stage) =>
+    matrix === undefined ||
+    (rows.extent >= matrix.m && columns.extent >= matrix.n && terms.extent >= Math.max(matrix.k, depth))
+  return stages
+    .filter(isLarge)
     .map(stage => ({ stage, time: timeOf(stage) }))
     .filter(({ time }) => time <= limit)
+    .map(({ stage, time }) => ({ stage, time: stage.matrix === undefined ? time : time / MATRIX_SPEED }))
     .sort((a, b) => a.time - b.time)
     .map(({ stage }) => stage)
 }
+
+/** Matrices against lanes, at least, by what vendors publish: enough that one is chosen. Unmeasured. */
+const MATRIX_SPEED = 8
 
 /** Limits on the time of stages: to be chosen, and to be worth measuring. */
 const BUSY = 4
@@ -92,9 +103,14 @@ export function worthTrying(kernel: Kernel, profile: Profile, count: number): re
   const best = tune(kernel, profile)
   const staged = stagesFor(kernel, profile, MAYBE).map(stage => ({ ...best, stage }))
   const half = Math.ceil(count / 2)
-  const wanted = [best, ...staged.slice(0, half), ...kinds.slice(0, half), ...ranked]
+  const matrices = staged.filter(s => s.stage.matrix !== undefined).slice(0, MATRICES)
+  const lanes = staged.filter(s => s.stage.matrix === undefined).slice(0, half - matrices.length)
+  const wanted = [best, ...matrices, ...lanes, ...kinds.slice(0, half), ...ranked]
   return [...new Map(wanted.map(s => [JSON.stringify(s), s])).values()].slice(0, count)
 }
+
+/** Blocks of matrices that are worth measuring. */
+const MATRICES = 3
 
 /** Points times instructions below which nothing is tiled. */
 const SMALL = 8192

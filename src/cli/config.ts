@@ -200,6 +200,10 @@ export const configSchema = z
     backend: z.enum(backends).default('auto'),
     adapter: z.string().nullable().default(null).describe("a part of the GPU's name"),
     precision: z.enum(['f32', 'f16']).default('f32').describe("'f16' halves large intermediates (WebGPU)"),
+    subgroupMatrices: z
+      .literal(true)
+      .optional()
+      .describe('true: products on tensor cores, operands rounded to f16 (WebGPU, experimental)'),
     lossScale: z
       .union([z.literal('dynamic'), positive])
       .default('dynamic')
@@ -286,6 +290,8 @@ function contradictions(input: unknown): string[] {
   const backend = at('backend')
   if (at('precision') === 'f16' && (backend === 'cpu' || backend === 'reference'))
     out.push(`precision: 'f16' needs WebGPU; allowed with backend '${backend}': 'f32'`)
+  if (at('subgroupMatrices') === true && (backend === 'cpu' || backend === 'reference'))
+    out.push(`subgroupMatrices: needs WebGPU; leave it out with backend '${backend}'`)
   const [warm, all] = [number(0, 'schedule', 'warmUp', 'iterations'), number(600, 'train', 'iterations')]
   if (warm > all)
     out.push(`schedule.warmUp.iterations: is ${warm}; allowed: at most train.iterations, ${all}`)

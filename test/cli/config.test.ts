@@ -86,6 +86,10 @@ test('what contradicts another key is told with its path', () => {
       /precision: 'f16' needs WebGPU; allowed with backend 'cpu': 'f32'/,
     ],
     [
+      { subgroupMatrices: true, backend: 'cpu' },
+      /subgroupMatrices: needs WebGPU; leave it out with backend 'cpu'/,
+    ],
+    [
       { schedule: { warmUp: { iterations: 9 } }, train: { iterations: 8 } },
       /warmUp\.iterations: is 9; allowed: at most train\.iterations, 8/,
     ],

@@ -78,8 +78,9 @@ export async function trainJob(config: Config, place: Place): Promise<string> {
 }
 
 /** What `openBackend` takes, of a configuration. */
-export const backendOptions = ({ adapter, precision }: Config, profiler?: Profiler) => ({
+export const backendOptions = ({ adapter, precision, subgroupMatrices }: Config, profiler?: Profiler) => ({
   storage: precision,
+  ...(subgroupMatrices ? { subgroupMatrices } : {}),
   ...(adapter === null ? {} : { adapter }),
   ...(profiler ? { profile: profiler.record } : {}),
 })
@@ -104,7 +105,9 @@ interface Job {
 
 async function trainIn(job: Job): Promise<string> {
   const { run, config, data, augmentation, backend, interrupt, profiler, place } = job
-  const { train: training, evaluation, loader, precision } = config
+  const { train: training, evaluation, loader } = config
+  // gradients that are rounded to f16 must not vanish
+  const scaled = config.precision === 'f16' || config.subgroupMatrices
   const root = key(config.seed)
   const net = networkOf(config.network, data.train.classes.length)
   const { variables, report: loaded } = initialValues(net, foldIn(root, streams.initial), config.pretrained)
@@ -115,7 +118,7 @@ async function trainIn(job: Job): Promise<string> {
       loss: config.loss,
       accumulate: training.accumulate,
       ema: training.ema,
-      lossScale: precision === 'f16' ? config.lossScale : null,
+      lossScale: scaled ? config.lossScale : null,
       clip: config.optimiser.clip,
     },
     variables,

@@ -12,8 +12,8 @@ export const MARK = '@bench '
 
 /** Steps that are not timed, and how long they may take together, in ms. */
 const WARM_UP = { steps: 5, ms: 1500 }
-/** A turn begins with an untimed step where so many would fit into it. */
-const AGAIN = 4
+/** A turn begins with untimed steps for so many ms, in which threads wake and caches fill; long steps go without. */
+const WAKE = 100
 
 /** Murmur3's finaliser of a seed and a position, as a number in [0, 1) with 24 bits. */
 const unit = (seed, i) => {
@@ -66,7 +66,8 @@ export async function serve(description, setup) {
     },
     async measure({ reps, ms }) {
       // the caches hold the work of others
-      if (!job.once && last * AGAIN < ms) await timed()
+      const begin = performance.now()
+      while (!job.once && last < WAKE && performance.now() - begin < WAKE) await timed()
       const times = []
       const start = performance.now()
       while (times.length < reps && (times.length === 0 || performance.now() - start < ms))

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 
 MARK = "@bench "
 WARM_UP_STEPS, WARM_UP_S = 5, 1.5
-# A turn begins with an untimed step where so many would fit into it.
-AGAIN = 4
+# A turn begins with untimed steps for so many ms, in which threads wake and caches fill; long steps go without.
+WAKE = 100
 MASK = 0xFFFFFFFF
 
 
@@ -216,7 +216,8 @@ class Contender:
         return {"firstMs": first, "facts": facts}
 
     def measure(self, message):
-        if self.last * AGAIN < message["ms"]:
+        begin = time.perf_counter()
+        while self.last < WAKE and (time.perf_counter() - begin) * 1e3 < WAKE:
             self.timed()
         times, start = [], time.perf_counter()
         while len(times) < message["reps"] and (not times or (time.perf_counter() - start) * 1e3 < message["ms"]):

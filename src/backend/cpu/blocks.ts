@@ -12,8 +12,8 @@
 import { append, innermost, inScope, memo, newLocal, putLoop, putMin } from './emit.ts'
 import type { Fold } from './fold.ts'
 import { iterations, type Loop, type Nest, type Span, type Split, segments, step } from './nest.ts'
-import { choosePacking, fixedOver, type Packing } from './pack.ts'
-import { openReduce, putResults, type Reduction, startReduction } from './reduce.ts'
+import { changesOver, choosePacking, fixedOver, type Packing } from './pack.ts'
+import { openSpan, putResults, type Reduction, startReduction } from './reduce.ts'
 import { align, type Values } from './values.ts'
 import { type Code, put } from './wasm.ts'
 
@@ -47,16 +47,22 @@ const product = (loops: readonly Loop[]): number => loops.reduce((n, l) => n * i
 
 /** Chooses the layout: blocks where the sums are long and tiles share them, packed loads, loops that share them innermost. */
 export function layOut(c: Values, plain: Nest): Layout {
-  for (const split of [splitOf(c, plain), null]) {
-    const packing = choosePacking(c, plain, split)
-    const fixed = packing && fixedOver(c, packing)
-    const nest = { ...plain, parallel: fixed === null ? inOrder(c, plain) : sharingLast(plain, fixed) }
-    const range = rangeOf(nest, fixed, split)
-    if (split === null) return { nest, packing, blocks: null, range }
-    const blocks = blocksOf(c, nest, fixed, split, range)
-    if (blocks !== null) return { nest, packing, blocks, range }
+  const split = splitOf(c, plain)
+  if (split !== null) {
+    const { fixed, ...arranged } = arrange(c, plain, split)
+    const blocks = blocksOf(c, arranged.nest, fixed, split, arranged.range)
+    if (blocks !== null) return { ...arranged, blocks }
   }
-  throw new Error('cpu: no layout')
+  const { nest, packing, range } = arrange(c, plain, null)
+  return { nest, packing, range, blocks: null }
+}
+
+/** The loops in order, for sums that are cut or not; `fixed`: the loops over which what is packed does not change. */
+function arrange(c: Values, plain: Nest, split: Split | null) {
+  const packing = choosePacking(c, plain, split)
+  const fixed = packing && fixedOver(c, packing)
+  const nest = { ...plain, parallel: fixed === null ? inOrder(c, plain) : sharingLast(plain, fixed) }
+  return { nest, packing, fixed, range: rangeOf(nest, fixed, split) }
 }
 
 /** The parallel loops, those innermost over which a packed load does not change; outermost one with many iterations. */
@@ -65,6 +71,7 @@ function sharingLast({ parallel }: Nest, fixed: (l: Loop) => boolean): readonly 
   return [...wideFirst(others), ...parallel.filter(fixed)]
 }
 
+/** The loops, the first one with enough iterations for many threads before the others, if the outermost has too few. */
 function wideFirst(loops: readonly Loop[]): readonly Loop[] {
   const first = loops.find(l => iterations(l) > 1)
   const few = first !== undefined && iterations(first) < SLICES
@@ -81,11 +88,9 @@ function inOrder(c: Values, { parallel, reduce }: Nest): readonly Loop[] {
   const lanes = parallel.find(l => l.lanes > 1)
   if (reduce.length === 0) return parallel
   if (lanes === undefined) return wideFirst(parallel)
-  const changes = (l: Loop) => (id: number) => (c.dependsOn(id) & (1 << l.axis)) !== 0
-  const vectors = [...c.kernel.body.keys()].filter(
-    id => c.kernel.body[id].k === 'load' && changes(lanes)(id) && reduce.some(l => changes(l)(id)),
-  )
-  const moving = parallel.filter(l => l !== lanes && vectors.some(changes(l)))
+  const isVector = (id: number) => changesOver(c, id, lanes) && reduce.some(l => changesOver(c, id, l))
+  const vectors = [...c.kernel.body.keys()].filter(id => c.kernel.body[id].k === 'load' && isVector(id))
+  const moving = parallel.filter(l => l !== lanes && vectors.some(id => changesOver(c, id, l)))
   if (product(moving) < ENOUGH) return wideFirst(parallel)
   return [...moving, ...parallel.filter(l => l !== lanes && !moving.includes(l)), lanes]
 }
@@ -193,7 +198,7 @@ export function putBlocks(
 function putBlock(c: Values, nest: Nest, loop: number, span: Span, slot: number): void {
   const state = startReduction(c, nest, false)
   for (let i = 0; i < loop; i++) state.current[i] = segments(nest.reduce[i])[0]
-  openReduce(c, state, loop, span)
+  openSpan(c, state, loop, span)
   const { tail } = innermost(c.emitter)
   eachSlot(state, (f, offset) => {
     put(tail, 'local.get', slot)

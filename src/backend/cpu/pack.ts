@@ -3,7 +3,7 @@
  * is copied once into a scratch buffer, in the order in which the reduce loops read it. In: a kernel's loops. Out:
  * the load that is copied, the code that copies it, and where its values lie then.
  */
-import { type Affine, add, axis, constant, scale } from '../affine.ts'
+import { add, axis, coefficient, constant, scale } from '../affine.ts'
 import type { Instr } from '../kernel.ts'
 import { append, innermost, inScope, memo, newLocal, putLoop } from './emit.ts'
 import { laneStride, type Shift, sum } from './indices.ts'
@@ -32,14 +32,18 @@ const REUSE = 8
 const FAR = 1024
 /** Neighbours in memory, in bytes, from which reading them in order is as good as a copy. */
 const LINE = 64
-/** A copy should stay in the second cache. */
+/** A copy should stay in the second cache. Its bytes are rounded up to whole lines, for what comes after. */
 const LIMIT = 1 << 22
+
+/** Whether an instruction changes over a loop. */
+export const changesOver = (c: Values, id: number, l: Loop): boolean =>
+  (c.dependsOn(id) & (1 << l.axis)) !== 0
 
 /** Whether a packed load does not change over a loop. */
 export const fixedOver =
   (c: Values, { id }: Packing) =>
   (l: Loop): boolean =>
-    (c.dependsOn(id) & (1 << l.axis)) === 0
+    !changesOver(c, id, l)
 
 /**
  * The load of a kernel that is worth a copy, if any: lanes first, then single elements that all lanes take.
@@ -50,24 +54,19 @@ export function choosePacking(c: Values, nest: Nest, split: Split | null): Packi
   const loads = [...c.kernel.body.entries()].flatMap(([id, x]) => (x.k === 'load' ? [{ id, x }] : []))
   const lanes = nest.parallel.find(l => l.lanes > 1)
   if (lanes === undefined) return null
-  const changes = (l: Loop) => (o: { id: number }) => (c.dependsOn(o.id) & (1 << l.axis)) !== 0
-  const ordered = [...loads.filter(changes(lanes)), ...loads.filter(o => !changes(lanes)(o))]
-  for (const { id, x } of ordered) {
-    const vector = changes(lanes)({ id })
-    const inBlock = nest.reduce.slice(split?.loop ?? 0)
-    const axes = inBlock
-      .filter(l => changes(l)({ id }))
-      .map(l => ({
-        axis: l.axis,
-        extent: l === nest.reduce[split?.loop ?? -1] ? (split?.size ?? 0) : l.extent,
-      }))
-    const own = nest.parallel.filter(l => changes(l)({ id }))
+  const inBlock = nest.reduce.slice(split?.loop ?? 0)
+  const extentOf = (l: Loop) => (split !== null && l === inBlock[0] ? split.size : l.extent)
+  const [vectors, elements] = [true, false].map(v => loads.filter(o => changesOver(c, o.id, lanes) === v))
+  for (const { id, x } of [...vectors, ...elements]) {
+    const vector = changesOver(c, id, lanes)
+    const axes = inBlock.filter(l => changesOver(c, id, l)).map(l => ({ axis: l.axis, extent: extentOf(l) }))
+    const own = nest.parallel.filter(l => changesOver(c, id, l))
     const shared = nest.parallel.filter(l => !own.includes(l)).reduce((n, l) => n * iterations(l), 1)
     if (shared < REUSE || axes.length === 0) continue
     if (vector ? neighbours(c, x, inBlock) : !strewn(x, axes)) continue
     const variants = positions(c.kernel.axes.length, own)
     const unit = vector ? 16 : bytesOf(x.dtype)
-    const bytes = axes.reduce((n, a) => n * a.extent, unit * variants.length)
+    const bytes = LINE * Math.ceil(axes.reduce((n, a) => n * a.extent, unit * variants.length) / LINE)
     if (bytes > 0 && bytes <= LIMIT) return { id, axes, variants, unit, bytes }
   }
   return null
@@ -75,15 +74,14 @@ export function choosePacking(c: Values, nest: Nest, split: Split | null): Packi
 
 /** Whether lanes lie side by side, and the next of the innermost loop not far away. */
 function neighbours(c: Values, x: Load, reduce: readonly Loop[]): boolean {
-  const last = reduce[reduce.length - 1]
-  const row = x.index.terms.find(t => t.atom.k === 'axis' && t.atom.axis === last.axis)?.coef ?? 0
+  const row = coefficient(x.index, reduce[reduce.length - 1].axis) ?? 0
   return laneStride(c, x.index) === 1 && Math.abs(row) * bytesOf(x.dtype) < FAR
 }
 
 /** Whether elements lie in short runs, far from each other. */
 function strewn(x: Load, axes: Packing['axes']): boolean {
   if (x.dtype !== 'f32' && x.dtype !== 'f64') return false
-  const strides = axes.map(a => ({ ...a, stride: Math.abs(strideOf(x.index, a.axis) ?? 0) }))
+  const strides = axes.map(a => ({ ...a, stride: Math.abs(coefficient(x.index, a.axis) ?? 0) }))
   if (strides.some(s => s.stride === 0) || x.index.terms.some(t => t.atom.k !== 'axis')) return false
   let run = 1
   for (const s of strides.sort((a, b) => a.stride - b.stride)) {
@@ -93,13 +91,10 @@ function strewn(x: Load, axes: Packing['axes']): boolean {
   return false
 }
 
-const strideOf = (a: Affine, on: number): number | undefined =>
-  a.terms.find(t => t.atom.k === 'axis' && t.atom.axis === on)?.coef
-
 /**
  * Writes the loops that fill a copy.
  * @param base  the local of `baseOf`
- * @param cut  the block that it holds, if loops are cut
+ * @param cut   the block that it holds, if loops are cut
  */
 export function putPacking(c: Values, p: Packing, base: number, cut: Cut | null): void {
   const e = c.emitter

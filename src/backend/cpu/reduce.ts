@@ -60,17 +60,10 @@ export function putResults(c: Values, { nest, points, folds }: Reduction): void 
   append(innermost(e).tail, after)
 }
 
-/**
- * Opens the i-th reduce loop, segment by segment, and those inside it.
- * @param span  the part of it that is written; absent: all, a block at a time
- */
-export function openReduce(c: Values, s: Reduction, i: number, span?: Span): void {
+/** Opens the i-th reduce loop, segment by segment and a block at a time, and those inside it. */
+export function openReduce(c: Values, s: Reduction, i: number): void {
   if (i === s.nest.reduce.length) {
     atReducePoint(c, s)
-    return
-  }
-  if (span !== undefined) {
-    openSpan(c, s, i, span)
     return
   }
   const l = s.nest.reduce[i]
@@ -80,7 +73,7 @@ export function openReduce(c: Values, s: Reduction, i: number, span?: Span): voi
     for (const f of s.folds.flat(2)) putFlush(code, f)
   }
   for (const segment of segments(l)) {
-    const out = innermost(c.emitter).tail
+    const out = innermost(e).tail
     const stride = segment.tile * l.lanes
     const count = (segment.end - segment.start) / stride
     const counter = count > 1 ? newLocal(e, 'i32') : null
@@ -118,8 +111,8 @@ export function openReduce(c: Values, s: Reduction, i: number, span?: Span): voi
   }
 }
 
-/** Opens a part of the i-th reduce loop, which has one segment. */
-function openSpan(c: Values, s: Reduction, i: number, { from, to }: Span): void {
+/** Opens a part of the i-th reduce loop, which has one segment, and those inside it. */
+export function openSpan(c: Values, s: Reduction, i: number, { from, to }: Span): void {
   const l = s.nest.reduce[i]
   const e = c.emitter
   const out = innermost(e).tail

@@ -68,10 +68,12 @@ interface Step {
   /** The function's number in its module. */
   readonly number: number
   readonly slices: number
-  /** Slices of one call, so that a run gives way often enough: guessed at first, then measured. */
-  perCall: number
-  /** The parts that threads share; 1: not worth several threads. */
+  /** What a slice takes in ms, with the threads that share them: guessed at first, then measured. */
+  time: number
+  /** The least number of parts that threads share; 1: not worth several threads. */
   readonly chunks: number
+  /** Whether every chunk costs something of its own. */
+  readonly packs: boolean
   readonly bindings: readonly BufferRef[]
 }
 /** A program in memory. */
@@ -98,6 +100,8 @@ const TURN = 20
  * take 2.5, in the second after a pause). A kernel that packs its whole operand does so once a chunk, and gets one.
  */
 const CHUNKS = 8
+/** What a chunk of a long kernel takes, in ms: the last one is waited for. */
+const CHUNK = 0.1
 /** A guess of a kernel's time from which threads pay for the fork and join, in ms. */
 const WORTH_THREADS = 0.02
 /** Milliseconds of such kernels after which threads are started: a first small result does not wait for them. */
@@ -160,13 +164,13 @@ export function cpuExecutor(starter?: StartThreads, profile?: ProfileHook): CpuE
       const n = slices[numbers[i]]
       const ms = guess(d)
       const wide = threads > 1 && n > 1 && ms > WORTH_THREADS
-      const chunks = wide ? threads * (packs[numbers[i]] ? 1 : CHUNKS) : 1
       return {
         run,
         number: numbers[i],
         slices: n,
-        perCall: slicesPerCall(ms / n / (wide ? threads : 1), chunks),
-        chunks,
+        time: ms / n / (wide ? threads : 1),
+        chunks: wide ? threads * (packs[numbers[i]] ? 1 : CHUNKS) : 1,
+        packs: packs[numbers[i]],
         bindings: d.bindings,
       }
     })
@@ -247,7 +251,7 @@ export function cpuExecutor(starter?: StartThreads, profile?: ProfileHook): CpuE
             away += turn - now
             now = turn
           }
-          const to = Math.min(s.slices, from + s.perCall)
+          const to = Math.min(s.slices, from + slicesPerCall(s))
           const at = arena.at + scratch
           const own = (a: number, b: number) => s.run(...addresses, at, a, b)
           const workers = s.chunks > 1 ? threadsFor(loaded) : null
@@ -261,7 +265,7 @@ export function cpuExecutor(starter?: StartThreads, profile?: ProfileHook): CpuE
                 scratchBytes,
                 from,
                 to,
-                chunks: Math.min(s.chunks, to - from),
+                chunks: chunksOf(s, to - from, threads),
               },
               own,
             )
@@ -269,7 +273,7 @@ export function cpuExecutor(starter?: StartThreads, profile?: ProfileHook): CpuE
           const before = now
           now = performance.now()
           if (s.chunks > 1 && pool === null) busy += now - before
-          s.perCall = slicesPerCall((now - before) / (to - from), s.chunks)
+          s.time = (now - before) / (to - from)
           from = to
         }
         if (profile) {
@@ -324,9 +328,15 @@ const guess = ({ kernel: k, schedule }: Dispatch): number =>
     (schedule.vector === null ? 0.4 : 0.04)) /
   1e6
 
-/** Slices that take about half a turn, if one takes so many ms; at least one for each chunk. */
-const slicesPerCall = (ms: number, chunks: number): number =>
-  Math.max(chunks, Math.floor(TURN / 2 / Math.max(ms, 1e-6)))
+/** Slices that take about half a turn; at least one for each chunk. */
+const slicesPerCall = ({ time, chunks }: Step): number =>
+  Math.max(chunks, Math.floor(TURN / 2 / Math.max(time, 1e-6)))
+
+/** The chunks of so many slices. */
+const chunksOf = (s: Step, slices: number, threads: number): number => {
+  const short = s.packs ? 0 : Math.floor((threads * slices * s.time) / CHUNK)
+  return Math.min(Math.max(s.chunks, short), slices)
+}
 
 const giveWay = (): Promise<void> =>
   new Promise(resolve => {

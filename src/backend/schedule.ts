@@ -3,7 +3,7 @@
  * estimated cost of the innermost body per point. Schedules change speed, never results.
  */
 import { type Affine, coefficient, show } from './affine.ts'
-import { widthOf } from './cpu/nest.ts'
+import { REGISTERS, widthOf } from './cpu/nest.ts'
 import { axesOf, axesOfGuard, dependencies } from './depend.ts'
 import { type Instr, instructions, type Kernel, type Schedule } from './kernel.ts'
 
@@ -28,8 +28,6 @@ export const webgpuTarget = (info: { readonly software: boolean }): Target => ({
 
 /** Instructions that an unrolled innermost body may have. */
 const UNROLLED = 220
-/** Vector registers of x64 that V8 gives out. */
-const REGISTERS = 15
 /** Bodies beyond this are not tiled: their own parallelism is enough. */
 const TILED_BODY = 24
 
@@ -210,11 +208,13 @@ function instructionCost(f: Facts, x: Instr, mask: number, s: Schedule, packs = 
     case 'load': {
       const guard = 2 * x.guard.length
       const step = laneStep(f, x.index, vector)
-      const packed = packs && (mask & f.reduce) !== 0 && !(bit & f.reduce) && shares(f, mask)
+      const packed = packs && (mask & f.reduce) !== 0 && !(bit & f.reduce) && sharers(f, mask) >= 64
       const lines = vector !== null && s.tiles.some(t => f.reduce === 0 && isAlong(f, x, vector, t.axis))
-      const apart = packed ? 1.5 : lines ? f.lanes : 2 * f.lanes
-      const access = !lanes || step === 1 ? 1 : step === -1 || step === 0 ? 2 : apart
-      return access + guard + (step === null || !lanes ? indexCost(f, x.index, vector) : 0)
+      const apart = packed ? 1.05 + 16 / sharers(f, mask) : lines ? f.lanes : 2 * f.lanes
+      // an element that all lanes take costs a little more than lanes side by side
+      if (!lanes) return (vector === null ? 1 : 1.1) + guard + indexCost(f, x.index, vector)
+      const access = step === 1 ? 1 : step === -1 || step === 0 ? 2 : apart
+      return access + guard + (step === null ? indexCost(f, x.index, vector) : 0)
     }
     case 'scalar': {
       const integer = x.dtype === 'i32' || x.dtype === 'u32'
@@ -225,9 +225,9 @@ function instructionCost(f: Facts, x: Instr, mask: number, s: Schedule, packs = 
   }
 }
 
-/** Whether many points share what a load reads. */
-const shares = (f: Facts, mask: number): boolean =>
-  f.kernel.axes.reduce((n, a, i) => (a.kind === 'parallel' && !(mask & (1 << i)) ? n * a.extent : n), 1) >= 64
+/** How many points share what a load reads. */
+const sharers = (f: Facts, mask: number): number =>
+  f.kernel.axes.reduce((n, a, i) => (a.kind === 'parallel' && !(mask & (1 << i)) ? n * a.extent : n), 1)
 
 /** Quotients cost; those of the lanes cost once a lane. */
 function indexCost(f: Facts, a: Affine, vector: number | null): number {
@@ -249,8 +249,8 @@ function laneStep(f: Facts, a: Affine, vector: number | null): number | null {
 }
 
 /**
- * Small reduce axes unrolled whole, or else a few steps of the last one. V8 moves the loads of a block before its
- * arithmetic, so what an unrolled body loads must fit into the registers beside the accumulators.
+ * Small reduce axes unrolled whole, or else a few steps of the last one. What an unrolled body loads must fit into the
+ * registers beside the accumulators, unless the body can be cut (cpu/cuts.ts).
  */
 function unrolling(f: Facts, s: Schedule): { axis: number; size: number }[] {
   if (f.reduce === 0 || f.kernel.accumulators.length === 0) return []
@@ -258,14 +258,15 @@ function unrolling(f: Facts, s: Schedule): { axis: number; size: number }[] {
   const count = (ids: readonly number[]) => ids.reduce((n, id) => n + copies(f.masks[id]), 0)
   const loads = Math.max(1, count(f.inner.filter(id => f.all[id].k === 'load')))
   const registers = REGISTERS - s.tiles.reduce((n, t) => n * t.size, f.kernel.accumulators.length)
-  const limit = Math.floor(Math.min(registers / loads, UNROLLED / Math.max(1, count(f.inner))))
+  const fitting = canCut(f, s) ? Infinity : registers / loads
+  const limit = Math.floor(Math.min(fitting, UNROLLED / Math.max(1, count(f.inner))))
   const free = f.kernel.axes.flatMap((a, i) =>
     a.kind === 'reduce' && a.extent > 1 && i !== s.vector ? [{ axis: i, size: a.extent }] : [],
   )
   const whole: { axis: number; size: number }[] = []
   let n = 1
   for (const a of [...free].reverse()) {
-    if (n * a.size > limit) continue
+    if (n * a.size > limit) break
     n *= a.size
     whole.push(a)
   }
@@ -275,3 +276,12 @@ function unrolling(f: Facts, s: Schedule): { axis: number; size: number }[] {
   const steps = [4, 2].find(x => x <= limit && x <= last.size)
   return steps === undefined ? [] : [{ axis: last.axis, size: steps }]
 }
+
+/** Whether the body is a contraction's, all lanes over its results: loads and arithmetic, without conditions. */
+const canCut = (f: Facts, { vector }: Schedule): boolean =>
+  vector !== null &&
+  !(f.reduce & (1 << vector)) &&
+  f.inner.every(id => {
+    const x = f.all[id]
+    return x.k === 'scalar' || (x.k === 'load' && x.guard.length === 0)
+  })

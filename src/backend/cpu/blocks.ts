@@ -9,13 +9,17 @@
  * for the epilogue. The numbers are added in the order in which a tile by itself adds them.
  * After Goto and van de Geijn 2008, Anatomy of High-Performance Matrix Multiplication.
  */
+import { coefficient } from '../affine.ts'
+import type { Instr } from '../kernel.ts'
 import { append, innermost, inScope, memo, newLocal, putLoop, putMin } from './emit.ts'
 import type { Fold } from './fold.ts'
 import { iterations, type Loop, type Nest, type Span, type Split, segments, step } from './nest.ts'
 import { changesOver, choosePacking, fixedOver, type Packing } from './pack.ts'
 import { openSpan, putResults, type Reduction, startReduction } from './reduce.ts'
-import { align, type Values } from './values.ts'
+import { align, bytesOf, type Values } from './values.ts'
 import { type Code, put } from './wasm.ts'
+
+type Load = Extract<Instr, { k: 'load' }>
 
 /** Which parallel loops run inside the blocks. */
 export interface Blocks extends Split {
@@ -38,6 +42,8 @@ export interface Layout {
 const REUSE = 4
 /** Totals beyond this crowd the second cache. */
 const LIMIT = 1 << 20
+/** Bytes that stay in the second cache beside what streams by. */
+const NEAR = 1 << 18
 /** Slices from which a kernel is easily shared between threads. */
 const SLICES = 32
 /** Slices that are enough where a better order has no more. */
@@ -61,7 +67,7 @@ export function layOut(c: Values, plain: Nest): Layout {
 function arrange(c: Values, plain: Nest, split: Split | null) {
   const packing = choosePacking(c, plain, split)
   const fixed = packing && fixedOver(c, packing)
-  const nest = { ...plain, parallel: fixed === null ? inOrder(c, plain) : sharingLast(plain, fixed) }
+  const nest = { ...plain, parallel: fixed === null ? inOrder(c, plain, split) : sharingLast(plain, fixed) }
   return { nest, packing, fixed, range: rangeOf(nest, fixed, split) }
 }
 
@@ -80,19 +86,39 @@ function wideFirst(loops: readonly Loop[]): readonly Loop[] {
 }
 
 /**
- * The parallel loops of what is not packed. In a contraction the loops over which its vectors change come first (of a
- * convolution the images and rows): these vectors lie strewn and stay in the first cache, while the elements that all
- * lanes take, the weights, come in order.
+ * The parallel loops of what is not packed. In a contraction the loops over which its vectors change (of a convolution
+ * the images and rows) come last where all that they read of one block stays near: then the elements that all lanes
+ * take, the weights, are read once for each of the outermost loop's iterations. Otherwise they come first: what a tile
+ * reads lies strewn and stays near, while the weights come in order.
  */
-function inOrder(c: Values, { parallel, reduce }: Nest): readonly Loop[] {
+function inOrder(c: Values, { parallel, reduce }: Nest, split: Split | null): readonly Loop[] {
   const lanes = parallel.find(l => l.lanes > 1)
   if (reduce.length === 0) return parallel
   if (lanes === undefined) return wideFirst(parallel)
-  const isVector = (id: number) => changesOver(c, id, lanes) && reduce.some(l => changesOver(c, id, l))
-  const vectors = [...c.kernel.body.keys()].filter(id => c.kernel.body[id].k === 'load' && isVector(id))
-  const moving = parallel.filter(l => l !== lanes && vectors.some(id => changesOver(c, id, l)))
+  const loads = [...c.kernel.body.entries()].flatMap(([id, x]) => (x.k === 'load' ? [{ id, x }] : []))
+  const vectors = loads.filter(
+    ({ id }) => changesOver(c, id, lanes) && reduce.some(l => changesOver(c, id, l)),
+  )
+  const moving = parallel.filter(l => l !== lanes && vectors.some(({ id }) => changesOver(c, id, l)))
   if (product(moving) < ENOUGH) return wideFirst(parallel)
+  const block = reduce
+    .slice(split?.loop ?? 0)
+    .map((l, i) => (split && i === 0 ? { ...l, extent: split.size } : l))
+  const inside = [...parallel.slice(1), ...block]
+  if (vectors.reduce((n, { x }) => n + touched(x, inside), 0) <= NEAR) return parallel
   return [...moving, ...parallel.filter(l => l !== lanes && !moving.includes(l)), lanes]
+}
+
+/** The bytes that a load reads over some loops, about. */
+function touched({ index, dtype }: Load, loops: readonly Loop[]): number {
+  const strides = loops.map(l => ({
+    extent: l.extent,
+    stride: Math.abs(coefficient(index, l.axis) ?? Infinity),
+  }))
+  let run = 1
+  for (const { extent, stride } of strides.sort((a, b) => a.stride - b.stride))
+    run = stride <= run ? run + stride * (extent - 1) : run * extent
+  return run * bytesOf(dtype)
 }
 
 /** The outermost loops, as many as it takes for slices enough, but none that tiles should share something over. */

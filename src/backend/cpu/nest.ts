@@ -8,6 +8,9 @@ import { instructions, type Kernel, type Schedule } from '../kernel.ts'
 /** Lanes of a kernel's vectors, which have 128 bits. */
 export type Width = 2 | 4
 
+/** Vector registers of x64 that V8 gives out. */
+export const REGISTERS = 15
+
 /** 4 lanes, or 2 where something in the kernel is f64: `lanes.ts` says how 32-bit values lie beside it. */
 export function widthOf(k: Kernel): Width {
   const wide = (x: { readonly dtype: DType }) => x.dtype === 'f64'

@@ -4,6 +4,7 @@
  */
 import { type Affine, add, axis, constant, scale } from '../affine.ts'
 import { instructions, type Store } from '../kernel.ts'
+import { cutter } from './cuts.ts'
 import { append, innermost, inScope, memo, newLocal, putLoop, putMin } from './emit.ts'
 import { type Fold, isArg, putFinish, putFlush, putUpdate, startFold } from './fold.ts'
 import { index, indexVector, type Shift } from './indices.ts'
@@ -89,7 +90,7 @@ export function openReduce(c: Values, s: Reduction, i: number): void {
     put(out, 'local.set', counter)
     const end = (code: Code) => put(code, 'i32.const', segment.end)
     if (block === null || block >= count) {
-      putLoop(out, counter, stride, end, body)
+      putReduceLoop(out, counter, stride, end, body)
       if (block !== null) flush(out)
       continue
     }
@@ -101,7 +102,7 @@ export function openReduce(c: Values, s: Reduction, i: number): void {
     put(out, 'i32.add')
     put(out, 'local.set', next)
     putMin(out, next, segment.end, limit)
-    putLoop(out, counter, stride, code => put(code, 'local.get', limit), body)
+    putReduceLoop(out, counter, stride, code => put(code, 'local.get', limit), body)
     flush(out)
     put(out, 'local.get', counter)
     end(out)
@@ -123,7 +124,17 @@ export function openSpan(c: Values, s: Reduction, i: number, { from, to }: Span)
   const body = inScope(e, () => openReduce(c, s, i + 1))
   put(out, 'local.get', from)
   put(out, 'local.set', counter)
-  putLoop(out, counter, step(l), code => put(code, 'local.get', to), body)
+  putReduceLoop(out, counter, step(l), code => put(code, 'local.get', to), body)
+}
+
+/** A loop in a block, so that its body can leave it, Note [Cuts]. */
+function putReduceLoop(
+  out: Code,
+  ...loop: readonly [local: number, step: number, end: (code: Code) => void, body: Code]
+): void {
+  put(out, 'block', EMPTY)
+  putLoop(out, ...loop)
+  put(out, 'end')
 }
 
 /** The innermost body: accumulators take the values of every tile position; stores of mode 'add' happen. */
@@ -132,18 +143,21 @@ function atReducePoint(c: Values, s: Reduction): void {
   const loops = s.nest.reduce.map((l, i) => ({ axis: l.axis, lanes: l.lanes, tile: s.current[i]?.tile ?? 1 }))
   const skip = s.current.reduce((n, x) => Math.max(n, x?.skip ?? 0), 0)
   const vectorAxis = s.nest.reduce.find(l => l.lanes > 1)?.axis
-  for (const inner of positions(kernel.axes.length, loops)) {
+  const visits = positions(kernel.axes.length, loops).flatMap(inner => {
     const register = vectorAxis === undefined ? 0 : inner[vectorAxis] / c.width
-    for (const [p, point] of s.points.entries()) {
-      const at = point.map((x, a) => x + inner[a])
-      for (const byPoint of s.folds) {
-        const fold = byPoint[p][register]
-        const value = accumulated(c, fold, at)
-        const position = isArg(fold.accumulator) ? flatPosition(c, at, fold.width !== null) : null
-        putUpdate(c.emitter, innermost(c.emitter).head, fold, value, position, skip)
-      }
-      for (const add of s.adds) putAdd(c, add, at)
+    return s.points.map((point, p) => ({ p, register, at: point.map((x, a) => x + inner[a]) }))
+  })
+  const shifts = visits.map(v => v.at)
+  const cut = cutter(c, s.nest.reduce, shifts, s.folds.flat(2).length)
+  for (const [i, { p, register, at }] of visits.entries()) {
+    cut(i)
+    for (const byPoint of s.folds) {
+      const fold = byPoint[p][register]
+      const value = accumulated(c, fold, at)
+      const position = isArg(fold.accumulator) ? flatPosition(c, at, fold.width !== null) : null
+      putUpdate(c.emitter, innermost(c.emitter).head, fold, value, position, skip)
     }
+    for (const add of s.adds) putAdd(c, add, at)
   }
 }
 

@@ -23,6 +23,7 @@ import {
   scriptRivals,
   torchContenders,
 } from './contenders.ts'
+import { type CoreSpeed, startProbe, waitForCores } from './cores.ts'
 import { dawnEnvironment } from './dawn-environment.ts'
 import { installRivals, startProgram } from './install.ts'
 import { describeMachine } from './machine.ts'
@@ -43,6 +44,7 @@ interface Options {
   readonly tune?: boolean
   readonly f16?: boolean
   readonly subgroupMatrices?: boolean
+  readonly wait: number
   readonly json?: string
 }
 
@@ -68,6 +70,12 @@ const command = new Command('bench')
   .option('--tune', 'WebGPU measures schedules when it compiles, and keeps them on disk')
   .option('--f16', 'one more contender: WebGPU with large intermediates in f16')
   .option('--subgroup-matrices', 'one more contender: WebGPU with products on tensor cores, operands in f16')
+  .option(
+    '--wait <minutes>',
+    'until every thread has a core of its own, before a turn; in all at most',
+    positive,
+    0,
+  )
   .option('--json <file>', 'where the JSON goes (bench/results/<date>.json)')
 
 const results = fileURLToPath(new URL('results/', import.meta.url))
@@ -113,6 +121,8 @@ async function main(options: Options): Promise<void> {
       process.exit(code)
     })
   const done: Result[] = []
+  const probe = startProbe()
+  const waiting = { ms: options.wait * 60_000 }
   const runOf = (): Run => ({
     machine,
     contenders: Object.fromEntries(
@@ -127,13 +137,18 @@ async function main(options: Options): Promise<void> {
     for (const workload of chosen) {
       const { name, title, flop, bytes } = workload
       const tell = (who: string) => process.stderr.write(`\r\x1b[2K${title}: ${who} `)
-      const outcomes = await measure(workload, entrants, options, tell)
-      done.push({ workload: name, title, ...(flop ? { flop } : {}), ...(bytes ? { bytes } : {}), outcomes })
+      const cores: CoreSpeed[] = []
+      const outcomes = await measure(workload, entrants, options, tell, () =>
+        waitForCores(probe, cores, waiting),
+      )
+      const size = { ...(flop ? { flop } : {}), ...(bytes ? { bytes } : {}) }
+      done.push({ workload: name, title, ...size, outcomes, cores })
       save(json, runOf())
     }
   } finally {
     process.stderr.write('\r\x1b[2K')
     stop()
+    probe.stop()
     unlock()
   }
   console.log(toText(runOf()))

@@ -32,18 +32,19 @@ export interface Entrant {
   readonly child: Child
 }
 
-/** Measures a workload; `tell` is called when a contender is set up. */
+/** Measures a workload; `tell` is called when a contender is set up, `before` when its turn comes. */
 export async function measure(
   workload: Workload,
   entrants: readonly Entrant[],
   budget: Budget,
   tell: (contender: string) => void,
+  before: () => Promise<void>,
 ): Promise<readonly Outcome[]> {
   if (workload.kind === 'start') return measureStart(entrants, budget)
   if (workload.kind === 'compile') return measureCompile(workload, entrants, budget, tell)
   const folder = mkdtempSync(join(tmpdir(), 'cotangent-bench-'))
   try {
-    return await measureRun(workload, entrants, budget, folder, tell)
+    return await measureRun(workload, entrants, budget, folder, tell, before)
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
@@ -55,6 +56,7 @@ async function measureRun(
   budget: Budget,
   folder: string,
   tell: (contender: string) => void,
+  before: () => Promise<void>,
 ): Promise<readonly Outcome[]> {
   const outcomes = new Map<string, Outcome>()
   const ready: { readonly entrant: Entrant; readonly times: number[]; spent: number }[] = []
@@ -93,6 +95,7 @@ async function measureRun(
     for (const r of ready) {
       if (r.spent > budget.seconds * 1000 && round >= FEWEST_ROUNDS) continue
       await sleep(SETTLE)
+      await before()
       const start = performance.now()
       const { error, times = [] } = await r.entrant.child.ask({ op: 'measure', reps, ms })
       r.spent += performance.now() - start

@@ -3,6 +3,7 @@
  * Out: text.
  */
 import { type Cell, table } from '../src/cli/table.ts'
+import { WHOLE, wholeCores } from './cores.ts'
 import { isBusy, type Machine } from './machine.ts'
 import { limits, memoryRatio, mostMemory, ownTime, standings } from './targets.ts'
 import type { Outcome, Result } from './types.ts'
@@ -82,11 +83,35 @@ export function ratiosSheet(results: readonly Result[]): Sheet {
   }
 }
 
-/** The targets, and where Cotangent stands; no verdict on a machine that was busy with other things. */
+/** The whole cores that a workload's turns had, in the median; undefined where nobody looked. */
+function coresOf(results: readonly Result[], workload: string): number | undefined {
+  const samples = results.find(r => r.workload === workload)?.cores ?? []
+  const run = results.flatMap(r => r.cores)
+  return samples.length === 0 ? undefined : wholeCores(samples, run)
+}
+
+/** What the cores did before the turns: multiplications and additions in registers. */
+export function coresSheet({ results, machine }: Run): Sheet {
+  const range = (xs: readonly number[]) => `${short(Math.min(...xs))} to ${short(Math.max(...xs))}`
+  return {
+    header: ['GFLOP/s', '1 thread', `${machine.cores} threads`, 'whole cores, median'],
+    rows: results.flatMap(r => {
+      const cores = coresOf(results, r.workload)
+      if (cores === undefined) return []
+      return [[r.title, range(r.cores.map(x => x.one)), range(r.cores.map(x => x.all)), short(cores)]]
+    }),
+  }
+}
+
+/** The targets, and where Cotangent stands; no verdict where others had the machine, or a part of its cores. */
 export function targetsSheet({ results, machine }: Run): Sheet {
   const busy = isBusy(machine)
-  const verdict = (reached: boolean): string =>
-    busy ? 'not judged: the machine was busy' : reached ? 'reached' : 'missed'
+  const verdict = (workload: string, reached: boolean): string => {
+    if (busy) return 'not judged: the machine was busy'
+    const cores = coresOf(results, workload) ?? machine.cores
+    if (cores < WHOLE * machine.cores) return `not judged: ${machine.cores} threads had ${short(cores)} cores`
+    return reached ? 'reached' : 'missed'
+  }
   const memory = memoryRatio(results)
   return {
     header: ['target', 'against', 'on', 'wanted', 'measured', ''],
@@ -97,13 +122,20 @@ export function targetsSheet({ results, machine }: Run): Sheet {
         t.own,
         `${short(t.least)}x as fast`,
         ratio === undefined ? 'not measured' : `${short(ratio)}x`,
-        ratio === undefined ? '' : verdict(ratio >= t.least),
+        ratio === undefined ? '' : verdict(t.workload, ratio >= t.least),
       ]),
       ...limits.flatMap(l => {
         const ms = ownTime(results, l.workload, l.own)
         if (ms === undefined) return []
         return [
-          [l.workload, l.title, l.own, `${l.mostMs} ms or less`, `${short(ms)} ms`, verdict(ms <= l.mostMs)],
+          [
+            l.workload,
+            l.title,
+            l.own,
+            `${l.mostMs} ms or less`,
+            `${short(ms)} ms`,
+            verdict(l.workload, ms <= l.mostMs),
+          ],
         ]
       }),
       ...(memory === undefined
@@ -115,7 +147,7 @@ export function targetsSheet({ results, machine }: Run): Sheet {
               'cpu',
               `${mostMemory}x or less`,
               `${short(memory)}x`,
-              verdict(memory <= mostMemory),
+              verdict('pspnet', memory <= mostMemory),
             ],
           ]),
     ],
@@ -164,6 +196,7 @@ const sheetsOf = (run: Run): readonly (readonly [title: string, sheet: Sheet])[]
   ['Rates', ratesSheet(run.results)],
   ['Ratios', ratiosSheet(run.results)],
   ['Targets', targetsSheet(run)],
+  ['Cores', coresSheet(run)],
   ['Sizes', factsSheet(run.results)],
   ['Agreement', agreementSheet(run.results)],
 ]

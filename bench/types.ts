@@ -1,5 +1,7 @@
 /** What the bench measures, and what comes of it. */
+
 import type * as ct from '../src/index.ts'
+import type { CoreSpeed } from './cores.ts'
 import type { Task } from './peers/harness.mjs'
 import type { Summary } from './statistics.ts'
 
@@ -41,4 +43,6 @@ export interface Result {
   readonly flop?: number
   readonly bytes?: number
   readonly outcomes: readonly Outcome[]
+  /** What the cores could do before each turn. */
+  readonly cores: readonly CoreSpeed[]
 }

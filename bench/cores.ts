@@ -1,0 +1,161 @@
+/**
+ * What the cores can do at a moment. In: nothing. Out: the speed of a loop that only multiplies and adds, on one thread
+ * and on all. A virtual machine's cores may share one of the host's, with each other or with strangers, and change
+ * every few seconds; no load average shows it. Contenders with several threads then lose more than those with one.
+ */
+import { availableParallelism } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
+import { type Code, EMPTY, encodeModule, put } from '../src/backend/cpu/wasm.ts'
+
+/** GFLOP/s of one thread alone, and of all together. */
+export interface CoreSpeed {
+  readonly one: number
+  readonly all: number
+}
+/** Measures; its threads sleep in between. */
+export interface Probe {
+  /** Takes about 20 ms. */
+  measure(): CoreSpeed
+  stop(): void
+}
+
+/** Independent sums: enough to hide the latency of each, few enough for registers. */
+const SUMS = 14
+const ROUNDS = 20_000
+/** Floating-point operations of a call. */
+const FLOP = ROUNDS * SUMS * 4 * 2
+/** ms of a measurement. */
+const SPAN = 10
+/** ms between two looks, while others have a core. */
+const PAUSE = 500
+
+/** A function that does `x = x * 0.5 + 0.5` in the lanes of 14 vectors. */
+function loop(): Uint8Array<ArrayBuffer> {
+  const code: Code = []
+  const [half, counter] = [SUMS, SUMS + 1]
+  put(code, 'f32.const', 0.5)
+  put(code, 'f32x4.splat')
+  put(code, 'local.set', half)
+  put(code, 'loop', EMPTY)
+  for (let i = 0; i < SUMS; i++) {
+    put(code, 'local.get', i)
+    put(code, 'local.get', half)
+    put(code, 'f32x4.mul')
+    put(code, 'local.get', half)
+    put(code, 'f32x4.add')
+    put(code, 'local.set', i)
+  }
+  put(code, 'local.get', counter)
+  put(code, 'i32.const', 1)
+  put(code, 'i32.add')
+  put(code, 'local.tee', counter)
+  put(code, 'i32.const', ROUNDS)
+  put(code, 'i32.lt_u')
+  put(code, 'br_if', 0)
+  put(code, 'end')
+  // what is stored cannot be left out
+  put(code, 'i32.const', 0)
+  for (let i = 0; i < SUMS; i++) {
+    put(code, 'local.get', i)
+    if (i > 0) put(code, 'f32x4.add')
+  }
+  put(code, 'v128.store', 4, 0)
+  const locals = [...Array.from({ length: SUMS }, () => 'v128' as const), 'v128', 'i32'] as const
+  return encodeModule([{ name: 'run', params: [], locals, code }])
+}
+
+/** One thread of the probe, in plain JavaScript: it waits for a number in `words[0]`, spins, and counts itself in `words[1]`. */
+const THREAD = `
+const { workerData } = require('node:worker_threads')
+const { words, speeds, module, index, span, flop } = workerData
+const { run } = new WebAssembly.Instance(module, { env: { memory: new WebAssembly.Memory({ initial: 1 }) } }).exports
+for (let turn = 0; ; turn++) {
+  Atomics.wait(words, 0, turn)
+  let calls = 0
+  const start = performance.now()
+  let now = start
+  for (; now - start < span; now = performance.now()) { run(); calls++ }
+  speeds[index] = (calls * flop) / (now - start) / 1e6
+  Atomics.add(words, 1, 1)
+  Atomics.notify(words, 1)
+}`
+
+/**
+ * Starts the probe's threads, one fewer than there are cores.
+ * @example const probe = startProbe(); probe.measure().all; probe.stop()
+ */
+export function startProbe(threads = availableParallelism()): Probe {
+  const module = new WebAssembly.Module(loop())
+  const memory = new WebAssembly.Memory({ initial: 1 })
+  // the one export, as encoded above
+  const run = new WebAssembly.Instance(module, { env: { memory } }).exports.run as () => void
+  const words = new Int32Array(new SharedArrayBuffer(8))
+  const speeds = new Float64Array(new SharedArrayBuffer(8 * threads))
+  const workers = Array.from({ length: threads - 1 }, (_, i) => {
+    const workerData = { words, speeds, module, index: i + 1, span: SPAN, flop: FLOP }
+    const worker = new Worker(THREAD, { eval: true, workerData, execArgv: [] })
+    worker.unref()
+    return worker
+  })
+  const spin = (): number => {
+    let calls = 0
+    const start = performance.now()
+    let now = start
+    for (; now - start < SPAN; now = performance.now()) {
+      run()
+      calls++
+    }
+    return (calls * FLOP) / (now - start) / 1e6
+  }
+  return {
+    measure() {
+      const one = spin()
+      Atomics.store(words, 1, 0)
+      Atomics.add(words, 0, 1)
+      Atomics.notify(words, 0)
+      speeds[0] = spin()
+      for (let done = Atomics.load(words, 1); done < threads - 1; done = Atomics.load(words, 1))
+        if (Atomics.wait(words, 1, done, 10_000) === 'timed-out')
+          throw new Error('bench: a thread does not answer')
+      return { one, all: speeds.reduce((n, x) => n + x, 0) }
+    },
+    stop() {
+      for (const w of workers) void w.terminate()
+    },
+  }
+}
+
+/** Of the cores that there are, the part from which every thread counts as having one of its own. */
+export const WHOLE = 0.9
+
+const median = (xs: readonly number[]): number => xs.toSorted((a, b) => a - b)[Math.floor(xs.length / 2)]
+const bestOf = (samples: readonly CoreSpeed[]): number => Math.max(...samples.map(x => x.one))
+
+/**
+ * How many whole cores the threads had together: their speed over the best of one alone.
+ * @param samples  of the moments that matter: their median
+ * @param run      of the whole run
+ */
+export const wholeCores = (samples: readonly CoreSpeed[], run: readonly CoreSpeed[]): number =>
+  median(samples.map(x => x.all)) / bestOf(run)
+
+/**
+ * Looks at the cores, and waits until all of them are whole.
+ * @param seen    the samples of the run; what is looked at is added
+ * @param budget  `ms` that may yet be waited in the whole run
+ */
+export async function waitForCores(
+  probe: Probe,
+  seen: CoreSpeed[],
+  budget: { ms: number },
+  threads = availableParallelism(),
+): Promise<void> {
+  for (;;) {
+    const sample = probe.measure()
+    seen.push(sample)
+    if (budget.ms <= 0 || wholeCores([sample], seen) >= WHOLE * threads) return
+    budget.ms -= PAUSE
+    await sleep(PAUSE)
+  }
+}

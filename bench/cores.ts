@@ -155,6 +155,7 @@ export async function waitForCores(
     const sample = probe.measure()
     seen.push(sample)
     if (budget.ms <= 0 || wholeCores([sample], seen) >= WHOLE * threads) return
+    process.stderr.write(`\r\x1b[2Kwaiting for the cores, ${Math.ceil(budget.ms / 1000)} s at most `)
     budget.ms -= PAUSE
     await sleep(PAUSE)
   }

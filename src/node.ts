@@ -6,9 +6,9 @@ import type { Backend } from './backend/backend.ts'
 import { cpuBackend } from './backend/cpu/executor.ts'
 import { coversOnce } from './backend/cpu/nest.ts'
 import { referenceBackend } from './backend/cpu/reference-backend.ts'
+import { chooseSchedule } from './backend/cpu/schedule.ts'
 import { cores, startThreads } from './backend/cpu/threads.ts'
 import { planGraph } from './backend/pipeline.ts'
-import { chooseSchedule, cpuTarget } from './backend/schedule.ts'
 import type { Choice } from './backend/webgpu/choice.ts'
 import type { AdapterOptions } from './backend/webgpu/dawn.ts'
 import type { WebGPUOptions } from './backend/webgpu/options.ts'
@@ -74,7 +74,7 @@ const openCPU = (options: BackendOptions): TE.TaskEither<DeviceError, Backend> =
     refused('cpu', options) ??
     TE.right(
       cpuBackend(
-        (g, donated) => planGraph(g, k => chooseSchedule(k, cpuTarget), { donated, inPlace: coversOnce }),
+        (g, donated) => planGraph(g, k => chooseSchedule(k), { donated, inPlace: coversOnce }),
         { threads, start: memory => startThreads(threads, memory) },
         profile,
       ),

@@ -21,7 +21,7 @@ import type { Instr, Kernel } from './kernel.ts'
 
 /**
  * The kernel in normal form; it computes the same.
- * @example const kernel = normaliseKernel(lowered); const schedule = chooseSchedule(kernel, cpuTarget)
+ * @example const kernel = normaliseKernel(lowered); const schedule = chooseSchedule(kernel)
  */
 export const normaliseKernel = (kernel: Kernel): Kernel => collapseAxes(splitAxes(useGuards(kernel)))
 

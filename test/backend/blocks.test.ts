@@ -4,11 +4,11 @@ import { valueAndGrad } from '../../src/autodiff/grad.ts'
 import { type Layout, layOut } from '../../src/backend/cpu/blocks.ts'
 import { emitter } from '../../src/backend/cpu/emit.ts'
 import { iterations, makeNest } from '../../src/backend/cpu/nest.ts'
+import { chooseSchedule } from '../../src/backend/cpu/schedule.ts'
 import { makeValues } from '../../src/backend/cpu/values.ts'
 import type { Kernel, Schedule } from '../../src/backend/kernel.ts'
 import { planGraph } from '../../src/backend/pipeline.ts'
 import type { Dispatch } from '../../src/backend/plan.ts'
-import { chooseSchedule, cpuTarget } from '../../src/backend/schedule.ts'
 import { conv2d } from '../../src/dsl/ops/conv.ts'
 import { trace } from '../../src/dsl/trace.ts'
 import { matmul, mul, relu, spec, sum, type Tensor, transpose } from '../../src/index.ts'
@@ -24,7 +24,7 @@ function contractions(
   shapes: readonly Shape[],
 ): readonly Dispatch[] {
   const { graph } = trace(fn as never, shapes.map(s => spec(s, 'f32')) as never)
-  return planGraph(graph, k => chooseSchedule(k, cpuTarget)).steps.filter(
+  return planGraph(graph, k => chooseSchedule(k)).steps.filter(
     ({ kernel: k }) => k.accumulators.length > 0 && k.body.filter(x => x.k === 'load').length > 1,
   )
 }

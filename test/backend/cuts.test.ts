@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { renderKernel } from '../../src/backend/cpu/render.ts'
+import { chooseSchedule } from '../../src/backend/cpu/schedule.ts'
 import type { Schedule } from '../../src/backend/kernel.ts'
 import { planGraph } from '../../src/backend/pipeline.ts'
-import { chooseSchedule, cpuTarget } from '../../src/backend/schedule.ts'
 import { trace } from '../../src/dsl/trace.ts'
 import { matmul, spec } from '../../src/index.ts'
 import { seeded } from './random-kernel.ts'
@@ -11,7 +11,7 @@ import { runWasm } from './run-kernel.ts'
 
 const [{ kernel, schedule: chosen }] = planGraph(
   trace(matmul, [spec([40, 70], 'f32'), spec([70, 50], 'f32')]).graph,
-  k => chooseSchedule(k, cpuTarget),
+  k => chooseSchedule(k),
 ).steps
 
 /** i32.eq and a jump out of the loop. */

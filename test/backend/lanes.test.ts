@@ -4,9 +4,9 @@ import { after, test } from 'node:test'
 import fc from 'fast-check'
 import { type Affine, add, axis, scale } from '../../src/backend/affine.ts'
 import { makeNest } from '../../src/backend/cpu/nest.ts'
+import { ACCUMULATORS, chooseSchedule } from '../../src/backend/cpu/schedule.ts'
 import type { Accumulator, Axis, Kernel, Schedule } from '../../src/backend/kernel.ts'
 import { normaliseKernel } from '../../src/backend/normalise.ts'
-import { chooseSchedule, cpuTarget } from '../../src/backend/schedule.ts'
 import { KernelBuilder } from '../../src/backend/values.ts'
 import { type DType, isFloat, makeData, type TypedArray } from '../../src/dsl/dtype.ts'
 import { cast, type Ex, type ScalarOp, type ScalarRecord, s, scalars } from '../../src/dsl/scalar.ts'
@@ -26,7 +26,7 @@ const twoLanes = (k: Kernel, schedule: Schedule): boolean => {
 }
 const chosen = (k: Kernel): [Kernel, Schedule] => {
   const normal = normaliseKernel(k)
-  return [normal, chooseSchedule(normal, cpuTarget)]
+  return [normal, chooseSchedule(normal)]
 }
 
 test('every random kernel with f64 agrees with the interpreter under every schedule and the chosen one', () => {
@@ -201,7 +201,7 @@ test('reductions over any axes of odd extents agree bit for bit in f64, ties and
       const kernel = reduction(how, mask)
       const out = makeData(kernel.buffers[1].dtype, kernel.buffers[1].size)
       for (const x of how === 'sum' ? [integers] : how === 'prod' ? [powers] : [integers, withNaN])
-        agrees(kernel, [x, out], [...schedules, chooseSchedule(kernel, cpuTarget)])
+        agrees(kernel, [x, out], [...schedules, chooseSchedule(kernel)])
     }
 })
 
@@ -277,8 +277,8 @@ test('f64 kernels get lanes along memory, as f32 kernels do', () => {
     epilogue: [{ k: 'acc', accumulator: 0, dtype: 'f64' }],
     stores: [{ buffer: 2, index: flat([i, j], [n, n]), value: 3, mode: 'set', guard: [] }],
   }
-  const schedule = chooseSchedule(kernel, cpuTarget)
+  const schedule = chooseSchedule(kernel)
   assert.equal(schedule.vector, 1)
   const results = schedule.tiles.reduce((m, t) => (t.axis < 2 ? m * t.size : m), 1)
-  assert.equal(results, cpuTarget.accumulators)
+  assert.equal(results, ACCUMULATORS)
 })

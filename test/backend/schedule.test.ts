@@ -12,10 +12,10 @@ import {
   mod,
   scale,
 } from '../../src/backend/affine.ts'
+import { ACCUMULATORS, chooseSchedule } from '../../src/backend/cpu/schedule.ts'
 import { interpretKernel } from '../../src/backend/interpret.ts'
 import { type Axis, type Kernel, printKernel } from '../../src/backend/kernel.ts'
 import { normaliseKernel } from '../../src/backend/normalise.ts'
-import { chooseSchedule, cpuTarget, webgpuTarget } from '../../src/backend/schedule.ts'
 import { randomCase, randomData, randomSchedules, seeded, seeds } from './random-kernel.ts'
 import { agrees } from './run-kernel.ts'
 
@@ -151,8 +151,8 @@ test('contractions under the chosen schedule agree with the interpreter, as unde
     const normal = normaliseKernel(k)
     // products of numbers in [-2, 2]: magnitudes of at most 4, a rounding of 2^-24 of the partial sum each
     const tolerance = () => terms * 2 ** -24 * 4 * Math.sqrt(terms)
-    agrees(k, data, [chooseSchedule(k, cpuTarget), ...randomSchedules(draw, k.axes)], tolerance)
-    agrees(normal, data, [chooseSchedule(normal, cpuTarget)], tolerance)
+    agrees(k, data, [chooseSchedule(k), ...randomSchedules(draw, k.axes)], tolerance)
+    agrees(normal, data, [chooseSchedule(normal)], tolerance)
   }
 })
 
@@ -169,7 +169,7 @@ test('random kernels keep their results when they are normalised and a schedule 
     const sums = kernel.accumulators.some(a => a.how === 'sum' && (a.dtype === 'f32' || a.dtype === 'f64'))
     // at most 3000 numbers below 40 each, one rounding of 2^-24 an addition
     const tolerance = sums ? (x: number) => 2 ** -24 * 3000 * (40 + Math.abs(x)) * 0.05 : () => 0
-    agrees(normal, data, [chooseSchedule(normal, cpuTarget)], tolerance)
+    agrees(normal, data, [chooseSchedule(normal)], tolerance)
   })
   fc.assert(property, { numRuns: 400, endOnFailure: true })
 })
@@ -226,21 +226,13 @@ test('lanes run along memory, and contractions keep as many accumulators as fit 
     conv(4, 64, 64, 64, 64, 3, 1),
     weightGradient(4, 64, 64, 64, 64, 3, 1),
   ]) {
-    const s = chooseSchedule(k, cpuTarget)
+    const s = chooseSchedule(k)
     assert.ok(s.vector !== null, k.name)
     const results = s.tiles.reduce((n, t) => (k.axes[t.axis].kind === 'parallel' ? n * t.size : n), 1)
-    assert.equal(results, cpuTarget.accumulators, k.name)
+    assert.equal(results, ACCUMULATORS, k.name)
   }
-  // A B^T has its lanes along the sum, unless a packed copy of B turns it
-  assert.equal(chooseSchedule(matmul(64, 64, 64, false, true), { ...cpuTarget, packs: false }).vector, 2)
-  assert.equal(chooseSchedule(conv(4, 64, 64, 64, 64, 3, 1), cpuTarget).vector, 3)
-  // and so has a convolution's weight gradient
-  const gradient = weightGradient(4, 64, 64, 64, 64, 3, 1)
-  assert.equal(chooseSchedule(gradient, { ...cpuTarget, packs: false }).vector, 6)
-  assert.equal(chooseSchedule(gradient, cpuTarget).vector, 0)
-})
-
-test('a target without lanes gets none', () => {
-  for (const software of [false, true])
-    assert.equal(chooseSchedule(conv(1, 8, 8, 8, 8, 3, 1), webgpuTarget({ software })).vector, null)
+  // lanes run over results also where a packed copy must turn the operand: A B^T, and a convolution's weight gradient
+  assert.equal(chooseSchedule(matmul(64, 64, 64, false, true)).vector, 1)
+  assert.equal(chooseSchedule(conv(4, 64, 64, 64, 64, 3, 1)).vector, 3)
+  assert.equal(chooseSchedule(weightGradient(4, 64, 64, 64, 64, 3, 1)).vector, 0)
 })

@@ -1,31 +1,16 @@
 /**
- * Kernel -> Schedule: which axis the lanes run over and how many results are kept in registers, by the least
+ * Kernel -> Schedule, on the CPU: which axis the lanes run over and how many results are kept in registers, by the least
  * estimated cost of the innermost body per point. Schedules change speed, never results.
  */
-import { type Affine, coefficient, show } from './affine.ts'
-import { REGISTERS, widthOf } from './cpu/nest.ts'
-import { axesOf, axesOfGuard, dependencies } from './depend.ts'
-import { type Instr, instructions, type Kernel, type Schedule } from './kernel.ts'
+import { type Affine, coefficient, show } from '../affine.ts'
+import { axesOf, axesOfGuard, dependencies } from '../depend.ts'
+import { type Instr, instructions, type Kernel, type Schedule } from '../kernel.ts'
+import { REGISTERS, widthOf } from './nest.ts'
 
 type Load = Extract<Instr, { k: 'load' }>
 
-/** What a target offers: lanes of a kernel's vectors, and accumulators that stay in its registers. */
-export interface Target {
-  readonly lanes: (kernel: Kernel) => number
-  readonly accumulators: number
-  /** Whether loads with lanes apart are packed where many iterations share them. */
-  readonly packs?: boolean
-}
-
-/** WebAssembly SIMD: 16 registers, of which more than 8 accumulators spill. */
-export const cpuTarget: Target = { lanes: widthOf, accumulators: 8, packs: true }
-
-/** WGSL: scalar code. The compilers of software adapters take seconds for large unrolled bodies: few results each. */
-export const webgpuTarget = (info: { readonly software: boolean }): Target => ({
-  lanes: () => 1,
-  accumulators: info.software ? 4 : 16,
-})
-
+/** Accumulators that stay in the 16 registers of WebAssembly's SIMD on x64: more of them spill. */
+export const ACCUMULATORS = 8
 /** Instructions that an unrolled innermost body may have. */
 const UNROLLED = 220
 /** Bodies beyond this are not tiled: their own parallelism is enough. */
@@ -33,14 +18,14 @@ const TILED_BODY = 24
 
 /**
  * Chooses a schedule.
- * @example renderKernel(kernel, chooseSchedule(kernel, cpuTarget), 'k0')
+ * @example renderKernel(kernel, chooseSchedule(kernel), 'k0')
  */
-export function chooseSchedule(kernel: Kernel, target: Target): Schedule {
-  const facts = look(kernel, target)
+export function chooseSchedule(kernel: Kernel): Schedule {
+  const facts = look(kernel)
   let best: Schedule = { vector: null, tiles: [] }
   let least = Infinity
-  for (const s of candidates(facts, target)) {
-    const c = cost(facts, s, target)
+  for (const s of candidates(facts)) {
+    const c = cost(facts, s)
     // a larger tile must pay
     if (c < least * 0.999) {
       least = c
@@ -69,7 +54,7 @@ interface Facts {
   readonly conditions: readonly { readonly index: Affine; readonly mask: number }[]
 }
 
-function look(kernel: Kernel, target: Target): Facts {
+function look(kernel: Kernel): Facts {
   const masks = dependencies(kernel)
   const all = instructions(kernel)
   let reduce = 0
@@ -84,16 +69,16 @@ function look(kernel: Kernel, target: Target): Facts {
   const guards = [...all.flatMap(x => (x.k === 'load' || x.k === 'inside' ? x.guard : []))]
   const distinct = new Map(guards.map(c => [`${show(c.index)} ${c.lo} ${c.hi}`, c.index]))
   const conditions = [...distinct.values()].map(index => ({ index, mask: axesOf(index, id => masks[id]) }))
-  return { kernel, lanes: target.lanes(kernel), all, masks, reduce, reduceSize, last, inner, conditions }
+  return { kernel, lanes: widthOf(kernel), all, masks, reduce, reduceSize, last, inner, conditions }
 }
 
-function* candidates(f: Facts, target: Target): Generator<Schedule> {
+function* candidates(f: Facts): Generator<Schedule> {
   const { axes } = f.kernel
   const vectors = [null, ...(f.lanes > 1 ? axes.keys() : [])].filter(
     v => v === null || axes[v].extent >= f.lanes,
   )
   const tileable = f.reduce !== 0 && f.kernel.accumulators.length > 0 && f.inner.length <= TILED_BODY
-  const limit = target.accumulators / Math.max(1, f.kernel.accumulators.length)
+  const limit = ACCUMULATORS / Math.max(1, f.kernel.accumulators.length)
   // an axis is worth a tile where some value inside does not depend on it, and is shared
   const shared = axes.flatMap((a, i) =>
     a.kind === 'parallel' &&
@@ -146,7 +131,7 @@ const isAlong = (f: Facts, x: Load, vector: number, axis: number): boolean =>
   Math.abs(laneStep(f, x.index, vector) ?? 0) > 1 && Math.abs(coefficient(x.index, axis) ?? 0) === 1
 
 /** Instructions a point of the kernel, about; infinite where the schedule is not allowed. */
-function cost(f: Facts, s: Schedule, target: Target): number {
+function cost(f: Facts, s: Schedule): number {
   const { kernel, masks } = f
   const size = (axis: number) => s.tiles.find(t => t.axis === axis)?.size ?? 1
   const copies = (mask: number) => s.tiles.reduce((n, t) => (mask & (1 << t.axis) ? n * t.size : n), 1)
@@ -155,7 +140,7 @@ function cost(f: Facts, s: Schedule, target: Target): number {
   let inside = 0
   let outside = 0
   for (const [id, x] of f.all.entries()) {
-    const c = copies(masks[id]) * instructionCost(f, x, masks[id], s, target.packs)
+    const c = copies(masks[id]) * instructionCost(f, x, masks[id], s)
     if (f.reduce !== 0 && !(masks[id] & f.reduce)) outside += c
     else inside += f.reduce === 0 && f.last >= 0 && !(masks[id] & (1 << f.last)) ? c / 8 : c
   }
@@ -193,7 +178,7 @@ function cost(f: Facts, s: Schedule, target: Target): number {
 const entry = ({ kernel, lanes }: Facts, { vector }: Schedule): number =>
   vector === null ? 0 : 10 / Math.ceil(kernel.axes[vector].extent / lanes)
 
-function instructionCost(f: Facts, x: Instr, mask: number, s: Schedule, packs = false): number {
+function instructionCost(f: Facts, x: Instr, mask: number, s: Schedule): number {
   const { vector } = s
   const bit = vector === null ? 0 : 1 << vector
   const lanes = (mask & bit) !== 0
@@ -208,7 +193,8 @@ function instructionCost(f: Facts, x: Instr, mask: number, s: Schedule, packs = 
     case 'load': {
       const guard = 2 * x.guard.length
       const step = laneStep(f, x.index, vector)
-      const packed = packs && (mask & f.reduce) !== 0 && !(bit & f.reduce) && sharers(f, mask) >= 64
+      // where many iterations share a load with lanes apart it is packed (pack.ts)
+      const packed = (mask & f.reduce) !== 0 && !(bit & f.reduce) && sharers(f, mask) >= 64
       const lines = vector !== null && s.tiles.some(t => f.reduce === 0 && isAlong(f, x, vector, t.axis))
       const apart = packed ? 1.05 + 16 / sharers(f, mask) : lines ? f.lanes : 2 * f.lanes
       // an element that all lanes take costs a little more than lanes side by side
@@ -250,7 +236,7 @@ function laneStep(f: Facts, a: Affine, vector: number | null): number | null {
 
 /**
  * Small reduce axes unrolled whole, or else a few steps of the last one. What an unrolled body loads must fit into the
- * registers beside the accumulators, unless the body can be cut (cpu/cuts.ts).
+ * registers beside the accumulators, unless the body can be cut (cuts.ts).
  */
 function unrolling(f: Facts, s: Schedule): { axis: number; size: number }[] {
   if (f.reduce === 0 || f.kernel.accumulators.length === 0) return []

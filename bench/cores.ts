@@ -3,6 +3,7 @@
  * and on all. A virtual machine's cores may share one of the host's, with each other or with strangers, and change
  * every few seconds; no load average shows it. Contenders with several threads then lose more than those with one.
  */
+import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
@@ -27,6 +28,8 @@ const ROUNDS = 20_000
 const FLOP = ROUNDS * SUMS * 4 * 2
 /** ms of a measurement. */
 const SPAN = 10
+/** Looks that count for nothing. */
+const WARM = 3
 /** ms between two looks, while others have a core. */
 const PAUSE = 500
 
@@ -108,7 +111,7 @@ export function startProbe(threads = availableParallelism()): Probe {
     }
     return (calls * FLOP) / (now - start) / 1e6
   }
-  return {
+  const probe: Probe = {
     measure() {
       const one = spin()
       Atomics.store(words, 1, 0)
@@ -124,10 +127,13 @@ export function startProbe(threads = availableParallelism()): Probe {
       for (const w of workers) void w.terminate()
     },
   }
+  // V8 compiles the loop anew when it is warm
+  for (let i = 0; i < WARM; i++) probe.measure()
+  return probe
 }
 
 /** Of the cores that there are, the part from which every thread counts as having one of its own. */
-export const WHOLE = 0.9
+export const WHOLE = 0.85
 
 const median = (xs: readonly number[]): number => xs.toSorted((a, b) => a - b)[Math.floor(xs.length / 2)]
 const bestOf = (samples: readonly CoreSpeed[]): number => Math.max(...samples.map(x => x.one))
@@ -141,22 +147,38 @@ export const wholeCores = (samples: readonly CoreSpeed[], run: readonly CoreSpee
   median(samples.map(x => x.all)) / bestOf(run)
 
 /**
- * Looks at the cores, and waits until all of them are whole.
- * @param seen    the samples of the run; what is looked at is added
+ * Looks at the cores, and waits until all of them are whole. Gives the last look.
+ * @param seen    the looks of the run; new ones are added
  * @param budget  `ms` that may yet be waited in the whole run
  */
 export async function waitForCores(
   probe: Probe,
   seen: CoreSpeed[],
   budget: { ms: number },
-  threads = availableParallelism(),
-): Promise<void> {
+  cores = wholeCoresOf(),
+): Promise<CoreSpeed> {
   for (;;) {
     const sample = probe.measure()
     seen.push(sample)
-    if (budget.ms <= 0 || wholeCores([sample], seen) >= WHOLE * threads) return
+    if (budget.ms <= 0 || wholeCores([sample], seen) >= WHOLE * cores) {
+      process.stderr.write('\r\x1b[2K')
+      return sample
+    }
     process.stderr.write(`\r\x1b[2Kwaiting for the cores, ${Math.ceil(budget.ms / 1000)} s at most `)
     budget.ms -= PAUSE
     await sleep(PAUSE)
   }
+}
+
+/** The cores of this machine without the second threads of each, where Linux tells them apart. */
+export function wholeCoresOf(): number {
+  const threads = availableParallelism()
+  const siblings = Array.from({ length: threads }, (_, i) => {
+    try {
+      return readFileSync(`/sys/devices/system/cpu/cpu${i}/topology/thread_siblings_list`, 'utf8')
+    } catch {
+      return String(i)
+    }
+  })
+  return new Set(siblings).size
 }

@@ -1,10 +1,13 @@
 /** What the times were measured on. In: nothing. Out: facts for the head of a table. */
 import { availableParallelism, cpus, loadavg, platform, release, totalmem } from 'node:os'
+import { wholeCoresOf } from './cores.ts'
 
 /** A description of this machine and moment. */
 export interface Machine {
   readonly cpu: string
   readonly cores: number
+  /** Without the second threads of each. */
+  readonly wholeCores: number
   readonly memoryGiB: number
   readonly system: string
   readonly node: string
@@ -17,6 +20,7 @@ export interface Machine {
 export const describeMachine = (): Machine => ({
   cpu: cpus()[0]?.model ?? 'unknown',
   cores: availableParallelism(),
+  wholeCores: wholeCoresOf(),
   memoryGiB: Math.round(totalmem() / 2 ** 30),
   system: `${platform()} ${release().split('-')[0]} ${process.arch}`,
   node: process.version,

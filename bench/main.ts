@@ -122,6 +122,7 @@ async function main(options: Options): Promise<void> {
     })
   const done: Result[] = []
   const probe = startProbe()
+  const seen: CoreSpeed[] = []
   const waiting = { ms: options.wait * 60_000 }
   const runOf = (): Run => ({
     machine,
@@ -138,9 +139,9 @@ async function main(options: Options): Promise<void> {
       const { name, title, flop, bytes } = workload
       const tell = (who: string) => process.stderr.write(`\r\x1b[2K${title}: ${who} `)
       const cores: CoreSpeed[] = []
-      const outcomes = await measure(workload, entrants, options, tell, () =>
-        waitForCores(probe, cores, waiting),
-      )
+      const outcomes = await measure(workload, entrants, options, tell, async () => {
+        cores.push(await waitForCores(probe, seen, waiting))
+      })
       const size = { ...(flop ? { flop } : {}), ...(bytes ? { bytes } : {}) }
       done.push({ workload: name, title, ...size, outcomes, cores })
       save(json, runOf())

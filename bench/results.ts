@@ -106,10 +106,11 @@ export function coresSheet({ results, machine }: Run): Sheet {
 /** The targets, and where Cotangent stands; no verdict where others had the machine, or a part of its cores. */
 export function targetsSheet({ results, machine }: Run): Sheet {
   const busy = isBusy(machine)
-  const verdict = (workload: string, reached: boolean): string => {
+  const verdict = (workload: string, reached: boolean, onGpu = false): string => {
     if (busy) return 'not judged: the machine was busy'
-    const cores = coresOf(results, workload) ?? machine.cores
-    if (cores < WHOLE * machine.cores) return `not judged: ${machine.cores} threads had ${short(cores)} cores`
+    const cores = onGpu ? undefined : coresOf(results, workload)
+    if (cores !== undefined && cores < WHOLE * machine.wholeCores)
+      return `not judged: ${machine.cores} threads had ${short(cores)} cores`
     return reached ? 'reached' : 'missed'
   }
   const memory = memoryRatio(results)
@@ -122,7 +123,7 @@ export function targetsSheet({ results, machine }: Run): Sheet {
         t.own,
         `${short(t.least)}x as fast`,
         ratio === undefined ? 'not measured' : `${short(ratio)}x`,
-        ratio === undefined ? '' : verdict(t.workload, ratio >= t.least),
+        ratio === undefined ? '' : verdict(t.workload, ratio >= t.least, /GPU/.test(t.title)),
       ]),
       ...limits.flatMap(l => {
         const ms = ownTime(results, l.workload, l.own)
@@ -147,7 +148,7 @@ export function targetsSheet({ results, machine }: Run): Sheet {
               'cpu',
               `${mostMemory}x or less`,
               `${short(memory)}x`,
-              verdict('pspnet', memory <= mostMemory),
+              memory <= mostMemory ? 'reached' : 'missed',
             ],
           ]),
     ],

@@ -4,7 +4,7 @@ import { type CoreSpeed, startProbe, waitForCores, wholeCores } from '../bench/c
 import { describeMachine } from '../bench/machine.ts'
 import { targetsSheet } from '../bench/results.ts'
 
-const machine = { ...describeMachine(), cores: 2, load: 0 }
+const machine = { ...describeMachine(), cores: 2, wholeCores: 2, load: 0 }
 const run = (own: number, rival: number, cores: readonly CoreSpeed[]) => ({
   machine,
   contenders: {},
@@ -48,7 +48,7 @@ test('waiting ends when the cores are whole, or when the time for it is spent', 
   ]
   const probe = { measure: () => samples.shift() ?? assert.fail('looked too often'), stop: () => undefined }
   const [seen, budget]: [CoreSpeed[], { ms: number }] = [[], { ms: 800 }]
-  await waitForCores(probe, seen, budget, 2)
+  assert.deepEqual(await waitForCores(probe, seen, budget, 2), { one: 50, all: 99 })
   assert.deepEqual([seen.length, budget.ms], [2, 300])
   await waitForCores(probe, seen, { ms: 0 }, 2)
   assert.equal(seen.length, 3)
@@ -58,6 +58,6 @@ test('the probe measures one thread and all', () => {
   const probe = startProbe(2)
   const { one, all } = probe.measure()
   probe.stop()
-  // a lane-wise loop of any machine does more than a multiplication a nanosecond, and two threads no less than half of one
-  assert.ok(one > 1 && all > one / 2, `${one} ${all}`)
+  // a lane-wise loop of any machine does more than a multiplication a nanosecond, and two threads no less than a quarter of one
+  assert.ok(one > 1 && all > one / 4, `${one} ${all}`)
 })

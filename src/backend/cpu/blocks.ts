@@ -9,7 +9,7 @@
  * for the epilogue. The numbers are added in the order in which a tile by itself adds them.
  * After Goto and van de Geijn 2008, Anatomy of High-Performance Matrix Multiplication.
  */
-import { coefficient } from '../affine.ts'
+import { coefficient, valuesOf } from '../affine.ts'
 import type { Instr } from '../kernel.ts'
 import { append, innermost, inScope, memo, newLocal, putLoop, putMin } from './emit.ts'
 import type { Fold } from './fold.ts'
@@ -87,8 +87,8 @@ function wideFirst(loops: readonly Loop[]): readonly Loop[] {
 
 /**
  * The parallel loops of what is not packed. In a contraction the loops over which its vectors change (of a convolution
- * the images and rows) come last where all that they read of one block stays near: then the elements that all lanes
- * take, the weights, are read once for each of the outermost loop's iterations. Otherwise they come first: what a tile
+ * the images and rows) go inside where all that they read of one block stays near: then the elements that all lanes
+ * take, the weights, are read once for each iteration of the outermost loop. Otherwise they go outside: what a tile
  * reads lies strewn and stays near, while the weights come in order.
  */
 function inOrder(c: Values, { parallel, reduce }: Nest, split: Split | null): readonly Loop[] {
@@ -99,18 +99,24 @@ function inOrder(c: Values, { parallel, reduce }: Nest, split: Split | null): re
   const vectors = loads.filter(
     ({ id }) => changesOver(c, id, lanes) && reduce.some(l => changesOver(c, id, l)),
   )
-  const moving = parallel.filter(l => l !== lanes && vectors.some(({ id }) => changesOver(c, id, l)))
+  const others = parallel.filter(l => l !== lanes)
+  const isMoving = (l: Loop) => vectors.some(({ id }) => changesOver(c, id, l))
+  const [moving, still] = [others.filter(isMoving), others.filter(l => !isMoving(l))]
   if (product(moving) < ENOUGH) return wideFirst(parallel)
+  const first = others.find(l => iterations(l) > 1)
+  const rest = (l: Loop) => l !== first
   const block = reduce
     .slice(split?.loop ?? 0)
     .map((l, i) => (split && i === 0 ? { ...l, extent: split.size } : l))
-  const inside = [...parallel.slice(1), ...block]
-  if (vectors.reduce((n, { x }) => n + touched(x, inside), 0) <= NEAR) return parallel
-  return [...moving, ...parallel.filter(l => l !== lanes && !moving.includes(l)), lanes]
+  const inside = [...moving.filter(rest), lanes, ...block]
+  const near = vectors.reduce((n, { x }) => n + touched(x, inside), 0) <= NEAR
+  if (near && first) return [first, ...still.filter(rest), ...moving.filter(rest), lanes]
+  return [...moving, ...still, lanes]
 }
 
-/** The bytes that a load reads over some loops, about. */
+/** The bytes that a load reads over some loops, about; infinite where it depends on values. */
 function touched({ index, dtype }: Load, loops: readonly Loop[]): number {
+  if (valuesOf(index).length > 0) return Infinity
   const strides = loops.map(l => ({
     extent: l.extent,
     stride: Math.abs(coefficient(index, l.axis) ?? Infinity),

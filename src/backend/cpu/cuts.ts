@@ -15,7 +15,7 @@ import { put } from './wasm.ts'
 
 /**
  * What cuts the body of the innermost loop before a point, where that is needed.
- * @param reduce  the reduce loops, each in a block
+ * @param reduce  the reduce loops, the innermost of those that count in a block
  * @param points  the tile positions, in order
  * @param sums    accumulators, each in a register
  */

@@ -235,8 +235,9 @@ function laneStep(f: Facts, a: Affine, vector: number | null): number | null {
 }
 
 /**
- * Small reduce axes unrolled whole, or else a few steps of the last one. What an unrolled body loads must fit into the
- * registers beside the accumulators, unless the body can be cut (cuts.ts).
+ * The innermost reduce axes unrolled whole where they are small, or else a few steps of the last one. What an unrolled
+ * body loads must fit into the registers beside the accumulators, unless the body can be cut (cuts.ts), which takes a
+ * loop around it.
  */
 function unrolling(f: Facts, s: Schedule): { axis: number; size: number }[] {
   if (f.reduce === 0 || f.kernel.accumulators.length === 0) return []
@@ -244,22 +245,23 @@ function unrolling(f: Facts, s: Schedule): { axis: number; size: number }[] {
   const count = (ids: readonly number[]) => ids.reduce((n, id) => n + copies(f.masks[id]), 0)
   const loads = Math.max(1, count(f.inner.filter(id => f.all[id].k === 'load')))
   const registers = REGISTERS - s.tiles.reduce((n, t) => n * t.size, f.kernel.accumulators.length)
-  const fitting = canCut(f, s) ? Infinity : registers / loads
-  const limit = Math.floor(Math.min(fitting, UNROLLED / Math.max(1, count(f.inner))))
+  const most = UNROLLED / Math.max(1, count(f.inner))
+  const uncut = Math.min(registers / loads, most)
+  const limit = canCut(f, s) ? most : uncut
   const free = f.kernel.axes.flatMap((a, i) =>
     a.kind === 'reduce' && a.extent > 1 && i !== s.vector ? [{ axis: i, size: a.extent }] : [],
   )
   const whole: { axis: number; size: number }[] = []
   let n = 1
-  for (const a of [...free].reverse()) {
-    if (n * a.size > limit) break
+  for (const [i, a] of [...free.entries()].reverse()) {
+    if (n * a.size > (i > 0 ? limit : uncut)) break
     n *= a.size
     whole.push(a)
   }
   const last = free[free.length - 1]
   if (whole.length > 0 || last === undefined || (s.vector !== null && f.reduce & (1 << s.vector)))
     return whole
-  const steps = [4, 2].find(x => x <= limit && x <= last.size)
+  const steps = [4, 2].find(x => x <= limit && (x <= uncut ? x : 2 * x) <= last.size)
   return steps === undefined ? [] : [{ axis: last.axis, size: steps }]
 }
 

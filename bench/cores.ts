@@ -8,6 +8,8 @@ import { availableParallelism } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { type Code, EMPTY, encodeModule, put } from '../src/backend/cpu/wasm.ts'
+import { spin } from './cores-thread.mjs'
+import { summarise } from './statistics.ts'
 
 /** GFLOP/s of one thread alone, and of all together. */
 export interface CoreSpeed {
@@ -24,8 +26,8 @@ export interface Probe {
 /** Independent sums: enough to hide the latency of each, few enough for registers. */
 const SUMS = 14
 const ROUNDS = 20_000
-/** Floating-point operations of a call. */
-const FLOP = ROUNDS * SUMS * 4 * 2
+/** GFLOP/s of one call in a millisecond. */
+const GFLOP = (ROUNDS * SUMS * 4 * 2) / 1e6
 /** ms of a measurement. */
 const SPAN = 10
 /** Looks that count for nothing. */
@@ -68,22 +70,6 @@ function loop(): Uint8Array<ArrayBuffer> {
   return encodeModule([{ name: 'run', params: [], locals, code }])
 }
 
-/** One thread of the probe, in plain JavaScript: it waits for a number in `words[0]`, spins, and counts itself in `words[1]`. */
-const THREAD = `
-const { workerData } = require('node:worker_threads')
-const { words, speeds, module, index, span, flop } = workerData
-const { run } = new WebAssembly.Instance(module, { env: { memory: new WebAssembly.Memory({ initial: 1 }) } }).exports
-for (let turn = 0; ; turn++) {
-  Atomics.wait(words, 0, turn)
-  let calls = 0
-  const start = performance.now()
-  let now = start
-  for (; now - start < span; now = performance.now()) { run(); calls++ }
-  speeds[index] = (calls * flop) / (now - start) / 1e6
-  Atomics.add(words, 1, 1)
-  Atomics.notify(words, 1)
-}`
-
 /**
  * Starts the probe's threads, one fewer than there are cores.
  * @example const probe = startProbe(); probe.measure().all; probe.stop()
@@ -94,34 +80,24 @@ export function startProbe(threads = availableParallelism()): Probe {
   // the one export, as encoded above
   const run = new WebAssembly.Instance(module, { env: { memory } }).exports.run as () => void
   const words = new Int32Array(new SharedArrayBuffer(8))
-  const speeds = new Float64Array(new SharedArrayBuffer(8 * threads))
+  const rates = new Float64Array(new SharedArrayBuffer(8 * threads))
   const workers = Array.from({ length: threads - 1 }, (_, i) => {
-    const workerData = { words, speeds, module, index: i + 1, span: SPAN, flop: FLOP }
-    const worker = new Worker(THREAD, { eval: true, workerData, execArgv: [] })
+    const workerData = { probe: { words, rates, module, index: i + 1, span: SPAN } }
+    const worker = new Worker(new URL('./cores-thread.mjs', import.meta.url), { workerData, execArgv: [] })
     worker.unref()
     return worker
   })
-  const spin = (): number => {
-    let calls = 0
-    const start = performance.now()
-    let now = start
-    for (; now - start < SPAN; now = performance.now()) {
-      run()
-      calls++
-    }
-    return (calls * FLOP) / (now - start) / 1e6
-  }
   const probe: Probe = {
     measure() {
-      const one = spin()
+      const one = spin(run, SPAN)
       Atomics.store(words, 1, 0)
       Atomics.add(words, 0, 1)
       Atomics.notify(words, 0)
-      speeds[0] = spin()
+      rates[0] = spin(run, SPAN)
       for (let done = Atomics.load(words, 1); done < threads - 1; done = Atomics.load(words, 1))
         if (Atomics.wait(words, 1, done, 10_000) === 'timed-out')
           throw new Error('bench: a thread does not answer')
-      return { one, all: speeds.reduce((n, x) => n + x, 0) }
+      return { one: one * GFLOP, all: rates.reduce((n, x) => n + x, 0) * GFLOP }
     },
     stop() {
       for (const w of workers) void w.terminate()
@@ -135,35 +111,30 @@ export function startProbe(threads = availableParallelism()): Probe {
 /** Of the cores that there are, the part from which every thread counts as having one of its own. */
 export const WHOLE = 0.85
 
-const median = (xs: readonly number[]): number => xs.toSorted((a, b) => a - b)[Math.floor(xs.length / 2)]
-const bestOf = (samples: readonly CoreSpeed[]): number => Math.max(...samples.map(x => x.one))
-
 /**
  * How many whole cores the threads had together: their speed over the best of one alone.
  * @param samples  of the moments that matter: their median
  * @param run      of the whole run
  */
 export const wholeCores = (samples: readonly CoreSpeed[], run: readonly CoreSpeed[]): number =>
-  median(samples.map(x => x.all)) / bestOf(run)
+  summarise(samples.map(x => x.all)).median / Math.max(...run.map(x => x.one))
 
 /**
  * Looks at the cores, and waits until all of them are whole. Gives the last look.
  * @param seen    the looks of the run; new ones are added
  * @param budget  `ms` that may yet be waited in the whole run
+ * @param cores   those that there are
  */
 export async function waitForCores(
   probe: Probe,
   seen: CoreSpeed[],
   budget: { ms: number },
-  cores = wholeCoresOf(),
+  cores: number,
 ): Promise<CoreSpeed> {
   for (;;) {
     const sample = probe.measure()
     seen.push(sample)
-    if (budget.ms <= 0 || wholeCores([sample], seen) >= WHOLE * cores) {
-      process.stderr.write('\r\x1b[2K')
-      return sample
-    }
+    if (budget.ms <= 0 || wholeCores([sample], seen) >= WHOLE * cores) return sample
     process.stderr.write(`\r\x1b[2Kwaiting for the cores, ${Math.ceil(budget.ms / 1000)} s at most `)
     budget.ms -= PAUSE
     await sleep(PAUSE)

@@ -136,12 +136,14 @@ async function main(options: Options): Promise<void> {
   })
   try {
     for (const workload of chosen) {
-      const { name, title, flop, bytes } = workload
+      const { name, title, group, flop, bytes } = workload
       const tell = (who: string) => process.stderr.write(`\r\x1b[2K${title}: ${who} `)
       const cores: CoreSpeed[] = []
-      const outcomes = await measure(workload, entrants, options, tell, async () => {
-        cores.push(await waitForCores(probe, seen, waiting))
-      })
+      const look = async () => {
+        // what a GPU does depends little on the cores
+        if (group !== 'gpu') cores.push(await waitForCores(probe, seen, waiting, machine.wholeCores))
+      }
+      const outcomes = await measure(workload, entrants, options, tell, look)
       const size = { ...(flop ? { flop } : {}), ...(bytes ? { bytes } : {}) }
       done.push({ workload: name, title, ...size, outcomes, cores })
       save(json, runOf())

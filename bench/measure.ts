@@ -32,7 +32,7 @@ export interface Entrant {
   readonly child: Child
 }
 
-/** Measures a workload; `tell` is called when a contender is set up, `before` when its turn comes. */
+/** Measures a workload; `tell` is called when a contender is set up or has its turn, `before` before a turn. */
 export async function measure(
   workload: Workload,
   entrants: readonly Entrant[],
@@ -96,6 +96,7 @@ async function measureRun(
       if (r.spent > budget.seconds * 1000 && round >= FEWEST_ROUNDS) continue
       await sleep(SETTLE)
       await before()
+      tell(r.entrant.contender.name)
       const start = performance.now()
       const { error, times = [] } = await r.entrant.child.ask({ op: 'measure', reps, ms })
       r.spent += performance.now() - start

@@ -106,9 +106,9 @@ export function coresSheet({ results, machine }: Run): Sheet {
 /** The targets, and where Cotangent stands; no verdict where others had the machine, or a part of its cores. */
 export function targetsSheet({ results, machine }: Run): Sheet {
   const busy = isBusy(machine)
-  const verdict = (workload: string, reached: boolean, onGpu = false): string => {
+  const verdict = (workload: string, reached: boolean): string => {
     if (busy) return 'not judged: the machine was busy'
-    const cores = onGpu ? undefined : coresOf(results, workload)
+    const cores = coresOf(results, workload)
     if (cores !== undefined && cores < WHOLE * machine.wholeCores)
       return `not judged: ${machine.cores} threads had ${short(cores)} cores`
     return reached ? 'reached' : 'missed'
@@ -123,7 +123,7 @@ export function targetsSheet({ results, machine }: Run): Sheet {
         t.own,
         `${short(t.least)}x as fast`,
         ratio === undefined ? 'not measured' : `${short(ratio)}x`,
-        ratio === undefined ? '' : verdict(t.workload, ratio >= t.least, /GPU/.test(t.title)),
+        ratio === undefined ? '' : verdict(t.workload, ratio >= t.least),
       ]),
       ...limits.flatMap(l => {
         const ms = ownTime(results, l.workload, l.own)

@@ -114,6 +114,12 @@ export interface MatrixShape {
   readonly k: number
 }
 
+/** A load. */
+export type Load = Extract<Instr, { k: 'load' }>
+/** The loads of a kernel's body, with their positions. */
+export const loadsOf = (k: Kernel): readonly { readonly id: number; readonly x: Load }[] =>
+  k.body.flatMap((x, id) => (x.k === 'load' ? [{ id, x }] : []))
+
 /** All instructions, by id. */
 export const instructions = (k: Kernel): readonly Instr[] => [...k.body, ...k.epilogue]
 

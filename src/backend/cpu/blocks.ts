@@ -10,7 +10,7 @@
  * After Goto and van de Geijn 2008, Anatomy of High-Performance Matrix Multiplication.
  */
 import { coefficient, valuesOf } from '../affine.ts'
-import type { Instr } from '../kernel.ts'
+import { type Load, loadsOf } from '../kernel.ts'
 import { append, innermost, inScope, memo, newLocal, putLoop, putMin } from './emit.ts'
 import type { Fold } from './fold.ts'
 import { iterations, type Loop, type Nest, type Span, type Split, segments, step } from './nest.ts'
@@ -18,8 +18,6 @@ import { changesOver, choosePacking, fixedOver, type Packing } from './pack.ts'
 import { openSpan, putResults, type Reduction, startReduction } from './reduce.ts'
 import { align, bytesOf, type Values } from './values.ts'
 import { type Code, put } from './wasm.ts'
-
-type Load = Extract<Instr, { k: 'load' }>
 
 /** Which parallel loops run inside the blocks. */
 export interface Blocks extends Split {
@@ -95,8 +93,7 @@ function inOrder(c: Values, { parallel, reduce }: Nest, split: Split | null): re
   const lanes = parallel.find(l => l.lanes > 1)
   if (reduce.length === 0) return parallel
   if (lanes === undefined) return wideFirst(parallel)
-  const loads = [...c.kernel.body.entries()].flatMap(([id, x]) => (x.k === 'load' ? [{ id, x }] : []))
-  const vectors = loads.filter(
+  const vectors = loadsOf(c.kernel).filter(
     ({ id }) => changesOver(c, id, lanes) && reduce.some(l => changesOver(c, id, l)),
   )
   const others = parallel.filter(l => l !== lanes)

@@ -7,6 +7,7 @@
  * with it the tile is faster than one of 4 rows and 2 vectors, which needs none. The jump leaves the loop; one over
  * the rest of the body makes values meet there, and halves the speed.
  */
+import { loadsOf } from '../kernel.ts'
 import { innermost } from './emit.ts'
 import type { Shift } from './indices.ts'
 import { type Loop, REGISTERS } from './nest.ts'
@@ -41,10 +42,9 @@ export function cutter(
 
 /** The points whose loads find no room beside those of the points before, from the scope `level` on. */
 function cutsOf(c: Values, level: number, points: readonly Shift[], room: number): ReadonlySet<number> {
-  const loads = c.kernel.body.flatMap((x, id) => {
-    const mask = c.dependsOn(id)
-    return x.k === 'load' && c.levelOf(mask) >= level ? [{ id, mask }] : []
-  })
+  const loads = loadsOf(c.kernel)
+    .map(({ id }) => ({ id, mask: c.dependsOn(id) }))
+    .filter(({ mask }) => c.levelOf(mask) >= level)
   const cuts = new Set<number>()
   if (room < loads.length) return cuts
   let held = new Set<string>()

@@ -4,15 +4,13 @@
  * the load that is copied, the code that copies it, and where its values lie then.
  */
 import { add, axis, coefficient, constant, scale } from '../affine.ts'
-import type { Instr } from '../kernel.ts'
+import { type Load, loadsOf } from '../kernel.ts'
 import { append, innermost, inScope, memo, newLocal, putLoop } from './emit.ts'
 import { laneStride, type Shift, sum } from './indices.ts'
 import { iterations, type Loop, type Nest, positions, type Span, type Split } from './nest.ts'
 import { registerOf } from './ops.ts'
 import { align, bytesOf, type Packed, type Values } from './values.ts'
 import { put } from './wasm.ts'
-
-type Load = Extract<Instr, { k: 'load' }>
 
 /** What is packed: a load, and the reduce loops whose values a copy holds. */
 export interface Packing {
@@ -51,7 +49,7 @@ export const fixedOver =
  */
 export function choosePacking(c: Values, nest: Nest, split: Split | null): Packing | null {
   if (c.kernel.stores.some(s => s.mode === 'add')) return null
-  const loads = [...c.kernel.body.entries()].flatMap(([id, x]) => (x.k === 'load' ? [{ id, x }] : []))
+  const loads = loadsOf(c.kernel)
   const lanes = nest.parallel.find(l => l.lanes > 1)
   if (lanes === undefined) return null
   const inBlock = nest.reduce.slice(split?.loop ?? 0)

@@ -4,10 +4,8 @@
  */
 import { type Affine, coefficient, show } from '../affine.ts'
 import { axesOf, axesOfGuard, dependencies } from '../depend.ts'
-import { type Instr, instructions, type Kernel, type Schedule } from '../kernel.ts'
+import { type Instr, instructions, type Kernel, type Load, type Schedule } from '../kernel.ts'
 import { REGISTERS, widthOf } from './nest.ts'
-
-type Load = Extract<Instr, { k: 'load' }>
 
 /** Accumulators that stay in the 16 registers of WebAssembly's SIMD on x64: more of them spill. */
 export const ACCUMULATORS = 8

@@ -5,7 +5,7 @@
  */
 import { type DType, isFloat } from '../../dsl/dtype.ts'
 import { axesOfGuard, dependencies } from '../depend.ts'
-import { type Instr, instructions, type Kernel } from '../kernel.ts'
+import { type Instr, instructions, type Kernel, type Load } from '../kernel.ts'
 import { append, type Emitter, memo, newLocal } from './emit.ts'
 import {
   address,
@@ -33,8 +33,6 @@ import type { Nest } from './nest.ts'
 import { type Operation, putScalar, registerOf } from './ops.ts'
 import { type Choice, type Condition, choiceOf } from './select.ts'
 import { type Code, put, type ValueType } from './wasm.ts'
-
-type Load = Extract<Instr, { k: 'load' }>
 
 /** A load that is read from a packed copy. */
 export interface Packed {

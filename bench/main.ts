@@ -53,6 +53,7 @@ const positive = (text: string): number => {
   if (!(n > 0)) throw new InvalidArgumentError('It must be a positive number.')
   return n
 }
+const minutes = (text: string): number => (text === '0' ? 0 : positive(text))
 const command = new Command('bench')
   .description('Times Cotangent, and its rivals beside it.')
   .option('--only <names...>', 'these workloads alone; --only list prints all')
@@ -73,8 +74,8 @@ const command = new Command('bench')
   .option(
     '--wait <minutes>',
     'until every thread has a core of its own, before a turn; in all at most',
-    positive,
-    0,
+    minutes,
+    1,
   )
   .option('--json <file>', 'where the JSON goes (bench/results/<date>.json)')
 

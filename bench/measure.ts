@@ -175,6 +175,7 @@ async function measureStart(entrants: readonly Entrant[], budget: Budget): Promi
   })
 }
 
+/** In ms; the process has ended when it is given, so that nobody starts while another still gives back its memory. */
 const timeToFirstLine = (
   [program, ...args]: readonly string[],
   env: Readonly<Record<string, string>>,
@@ -182,13 +183,16 @@ const timeToFirstLine = (
   new Promise(resolve => {
     const begin = performance.now()
     const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } })
+    let time: number | undefined
     let said = ''
-    child.stdout.once('data', () => resolve(performance.now() - begin))
+    child.stdout.once('data', () => {
+      time = performance.now() - begin
+    })
     child.stderr.on('data', chunk => {
       said = `${said}${chunk}`.slice(-2000)
     })
     child.on('error', e => resolve(e.message))
-    child.on('exit', code =>
-      resolve(`ended with ${code}: ${said.split('\n').find(l => /error/i.test(l)) ?? ''}`),
+    child.on('close', code =>
+      resolve(time ?? `ended with ${code}: ${said.split('\n').find(l => /error/i.test(l)) ?? ''}`),
     )
   })

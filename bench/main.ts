@@ -65,7 +65,7 @@ const command = new Command('bench')
     ).choices(backends),
   )
   .addOption(new Option('--peers [names...]', 'the rivals, all or these').choices(rivals))
-  .option('--reps <n>', 'repetitions of each contender on each workload, at most', positive, 60)
+  .option('--reps <n>', 'repetitions of each contender on each workload, at most', positive, 100)
   .option('--seconds <n>', 'seconds for each contender on each workload, about', positive, 3)
   .option('--adapter <name>', "part of the GPU adapter's name: nvidia, llvmpipe, swiftshader")
   .option('--tune', 'WebGPU measures schedules when it compiles, and keeps them on disk')

@@ -12,8 +12,8 @@ export const MARK = '@bench '
 
 /** Steps that are not timed, and how long they may take together, in ms. */
 const WARM_UP = { steps: 5, ms: 1500 }
-/** A turn begins with untimed steps for so many ms, in which threads wake and caches fill; long steps go without. */
-const WAKE = 100
+/** A turn begins with untimed steps for so many ms, in which threads wake, a host gives each its core and caches fill; long steps go without. */
+const WAKE = 400
 
 /** Murmur3's finaliser of a seed and a position, as a number in [0, 1) with 24 bits. */
 const unit = (seed, i) => {

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 
 MARK = "@bench "
 WARM_UP_STEPS, WARM_UP_S = 5, 1.5
-# A turn begins with untimed steps for so many ms, in which threads wake and caches fill; long steps go without.
-WAKE = 100
+# A turn begins with untimed steps for so many ms, in which threads wake, a host gives each its core and caches fill; long steps go without.
+WAKE = 400
 MASK = 0xFFFFFFFF
 
 

@@ -31,6 +31,8 @@ export function emulation(on: Device, { shapes, subgroup, workgroupBytes, fault 
     ...on,
     info: {
       ...on.info,
+      // the real subgroups are other ones: what is known by the adapter's name does not hold
+      name: 'emulated',
       limits: { ...limits, maxComputeWorkgroupStorageSize },
       features,
       subgroups: subgroup,

@@ -83,6 +83,7 @@ test('matrices that were not asked for, or that a device has not, are never used
     hidesTrips: false,
     neighbours: true,
     subgroups: null,
+    sharing: null,
     workgroupBytes: 49152,
     matrices: { shapes: [shape(8, 8, 8)], subgroup: { min: 32, max: 32 } },
   }

@@ -31,6 +31,7 @@ const machine: Machine = {
   hidesTrips: false,
   neighbours: true,
   subgroups: { min: 4 },
+  sharing: null,
   workgroupBytes: 49152,
   matrices: { shapes, subgroup: { min: 4, max: 128 } },
 }

@@ -141,6 +141,7 @@ test('where a driver unrolls too much, short loops with many loads hide their nu
     hidesTrips: true,
     neighbours: false,
     subgroups: null,
+    sharing: null,
     workgroupBytes: 16384,
     matrices: null,
   }

@@ -203,6 +203,7 @@ test('neighbours in a team load neighbouring vectors', () => {
     hidesTrips: false,
     neighbours: true,
     subgroups: { min: 32 },
+    sharing: null,
     workgroupBytes: 16384,
     matrices: null,
   }

@@ -13,7 +13,8 @@
 import { CompileError } from '../../dsl/errors.ts'
 import { type Affine, type Atom, addConst, bounds, type Condition, coefficient } from '../affine.ts'
 import { dependencies } from '../depend.ts'
-import { type Instr, instructions, type Kernel, type Store } from '../kernel.ts'
+import { instructions, type Kernel, type Load, type Store } from '../kernel.ts'
+import { type Sharing, sharedLoad } from './sharing.ts'
 import { type At, LANES, type Slot, type Tile } from './tiles.ts'
 import {
   castText,
@@ -58,6 +59,7 @@ export const bindingType = (k: Kernel, slots: readonly Slot[], binding: number):
  * @param levelOf  the level at which a reduce axis exists (1: the outermost loop)
  * @param depth    the number of loops
  * @param result   what holds an accumulator's result at a position, where `accumulate` is not what makes it
+ * @param sharing  whether lanes share loads, and which axes they differ along: see Note [Shared loads] in sharing.ts
  */
 export function makeEmitter(
   k: Kernel,
@@ -67,6 +69,7 @@ export function makeEmitter(
   levelOf: ReadonlyMap<number, number>,
   depth: number,
   result: ((accumulator: number, at: At) => string) | null = null,
+  sharing: Sharing | null = null,
 ): Emitter {
   const epilogue = depth + 1
   const all = instructions(k)
@@ -95,10 +98,10 @@ export function makeEmitter(
 
   /**
    * The index expression as text. `floor` is the level below which nothing is named: the epilogue's, or 0.
-   * `unit` 4: the index of a vector, for an index that `quadBindings` accepts.
+   * `unit` 4: the index of a vector, for an index that `quadBindings` accepts. `more`: what else is added.
    */
-  const index = (a: Affine, at: At, floor: number, unit = 1): Text => {
-    const parts: Text[] = []
+  const index = (a: Affine, at: At, floor: number, unit = 1, more: readonly Text[] = []): Text => {
+    const parts: Text[] = [...more]
     let offset = a.offset / unit
     for (const { atom, coef } of a.terms) {
       const along = unit > 1 && coef === 1 ? unit : 1
@@ -243,7 +246,7 @@ export function makeEmitter(
       case 'inside':
         return guard(x.guard, at, floor) ?? named({ text: 'true', level: 0 })
       case 'load':
-        return named(load(x, at, floor))
+        return named(shared(id, x, at) ?? load(x, at, floor))
       case 'acc':
         return {
           text:
@@ -265,7 +268,7 @@ export function makeEmitter(
 
   const element = (buffer: number, i: string): string => `b${slots[buffer].binding}[${i}]`
   /** The index of an element in its binding, or of the vector that holds it. */
-  const position = (buffer: number, i: Affine, at: At, floor: number): Text => {
+  const position = (buffer: number, i: Affine, at: At, floor: number, more: readonly Text[] = []): Text => {
     const range = bounds(i)
     if (range && (range[0] < -(2 ** 31) || range[1] >= 2 ** 31))
       throw new CompileError(
@@ -274,7 +277,7 @@ export function makeEmitter(
     const { binding, offset } = slots[buffer]
     return quads.has(binding)
       ? index(addConst(i, offset), lane(i, at).first, floor, LANES)
-      : index(addConst(i, offset), at, floor)
+      : index(addConst(i, offset), at, floor, 1, more)
   }
 
   /** The tile along which an index of vectors goes: the position's place in its vector, and the first position. */
@@ -284,8 +287,8 @@ export function makeEmitter(
     return { tile, place, first: at.with(tile, at[tile] - place) }
   }
 
-  const load = (x: Extract<Instr, { k: 'load' }>, at: At, floor: number): Text => {
-    const i = position(x.buffer, x.index, at, floor)
+  const load = (x: Load, at: At, floor: number, more: readonly Text[] = []): Text => {
+    const i = position(x.buffer, x.index, at, floor, more)
     const ok = guard(x.guard, at, floor)
     if (ok?.text === 'false') return { text: literal(0, x.dtype), level: 0 }
     const { binding } = slots[x.buffer]
@@ -300,6 +303,24 @@ export function makeEmitter(
     if (x.dtype === 'bool')
       return { text: ok === null ? `${raw} != 0u` : `(${raw} != 0u) & ${ok.text}`, level }
     return { text: ok === null ? raw : `select(${literal(0, x.dtype)}, ${raw}, ${ok.text})`, level }
+  }
+
+  /** A load by the lane that has the element; null where every lane loads for itself. */
+  const shared = (id: number, x: Load, at: At): Text | null => {
+    if (sharing === null || quads.has(slots[x.buffer].binding)) return null
+    const how = sharedLoad(k, masks, tiles, sharing, id, x)
+    if (how === null) return null
+    const { lanes } = sharing
+    const place = at[how.tile] % lanes
+    const first = at[how.tile] - place
+    const count = Math.min(lanes, tiles[how.tile].size - first)
+    const lane = bind(count === lanes ? `i32(l % ${lanes}u)` : `min(i32(l % ${lanes}u), ${count - 1})`, 0)
+    const further = how.stride === 1 ? lane : bind(`${lane.text} * ${int32(how.stride)}`, 0)
+    const own = load(x, at.with(how.tile, first), 0, [further])
+    return {
+      text: `subgroupBroadcast(${bind(own.text, own.level).text}, ${place}u)`,
+      level: own.level,
+    }
   }
 
   const accumulator = (n: number, at: At): string => {

@@ -12,6 +12,8 @@ export interface Grid {
   readonly size: number
   /** Statements that find `i{axis}` of every parallel axis, or leave where there is no such point. */
   readonly head: readonly string[]
+  /** The axes along which the invocations of a subgroup of so many differ; null where some may have no point. */
+  varying(lanes: number): number | null
 }
 
 /**
@@ -25,13 +27,7 @@ export function gridOf(
   { subgroup, neighbours }: Pick<Machine, 'subgroup' | 'neighbours'>,
   team: number | null,
 ): Grid {
-  const fastest = neighbours ? fastestAxis(k, tiles) : -1
-  const natural = k.axes.flatMap(({ kind, extent }, axis) =>
-    kind === 'reduce'
-      ? []
-      : [{ axis, name: `i${axis}`, count: tiles.find(t => t.axis === axis)?.groups ?? extent }],
-  )
-  const axes = [...natural.filter(a => a.axis !== fastest), ...natural.filter(a => a.axis === fastest)]
+  const axes = inOrder(k, tiles, neighbours)
   const points = product(axes)
   if (points >= 2 ** 31)
     throw new CompileError(`webgpu: kernel ${k.name} has ${points} parallel points; the limit is 2^31`)
@@ -41,7 +37,7 @@ export function gridOf(
       `let n = ${flat};`,
       ...(points === workgroups[0] * workgroups[1] ? [] : [`if (n >= ${points}u) { return; }`]),
     ]
-    return { workgroups, size: team, head: [...head, ...decompose('n', axes)] }
+    return { workgroups, size: team, head: [...head, ...decompose('n', axes)], varying: () => null }
   }
   // A square of a tiled axis and the fastest one: neighbours in memory are neighbours in the workgroup.
   const wide = axes.filter(a => a.count >= SQUARE)
@@ -54,7 +50,13 @@ export function gridOf(
       `let n = ${flat} * ${size}u + l;`,
       ...(points === workgroups[0] * workgroups[1] * size ? [] : [`if (n >= ${points}u) { return; }`]),
     ]
-    return { workgroups, size, head: [...head, ...decompose('n', axes)] }
+    const full = points === workgroups[0] * workgroups[1] * size
+    return {
+      workgroups,
+      size,
+      head: [...head, ...decompose('n', axes)],
+      varying: lanes => (full && size % lanes === 0 ? lastAxes(axes, lanes) : null),
+    }
   }
   const square = [row, column]
   const blocks = axes.map(a =>
@@ -66,6 +68,7 @@ export function gridOf(
   return {
     workgroups,
     size: SQUARE * SQUARE,
+    varying: () => null,
     head: [
       `let n = ${flat};`,
       ...(groups === workgroups[0] * workgroups[1] ? [] : [`if (n >= ${groups}u) { return; }`]),
@@ -76,6 +79,35 @@ export function gridOf(
       ]),
     ],
   }
+}
+
+/** The parallel axes and their groups, the fastest last. */
+function inOrder(k: Kernel, tiles: readonly Tile[], neighbours: boolean) {
+  const fastest = neighbours ? fastestAxis(k, tiles) : -1
+  const natural = k.axes.flatMap(({ kind, extent }, axis) =>
+    kind === 'reduce'
+      ? []
+      : [{ axis, name: `i${axis}`, count: tiles.find(t => t.axis === axis)?.groups ?? extent }],
+  )
+  return [...natural.filter(a => a.axis !== fastest), ...natural.filter(a => a.axis === fastest)]
+}
+
+/** What `varying` of a grid of rows will be, where invocations are not put in the order of neighbours. */
+export const varyingIn = (k: Kernel, tiles: readonly Tile[], lanes: number): number | null =>
+  lastAxes(inOrder(k, tiles, false), lanes)
+
+/** The last axes, as few as have a multiple of so many points together; null where these run into the next ones. */
+function lastAxes(
+  axes: readonly { readonly axis: number; readonly count: number }[],
+  points: number,
+): number | null {
+  let [mask, n] = [0, 1]
+  for (const { axis, count } of axes.toReversed()) {
+    if (n % points === 0) break
+    if (count > 1) mask |= 1 << axis
+    n *= count
+  }
+  return n % points === 0 ? mask : null
 }
 
 const product = (axes: readonly { readonly count: number }[]): number => axes.reduce((n, a) => n * a.count, 1)

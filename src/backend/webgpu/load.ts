@@ -16,6 +16,7 @@ import type { Machine } from './machine.ts'
 import { matricesOf } from './matrix-feature.ts'
 import type { WebGPUOptions } from './options.ts'
 import type { Pool } from './pool.ts'
+import { profileOf } from './presets.ts'
 import { renderWGSL } from './render.ts'
 import { makeTimer, type Timer, timesOf } from './timing.ts'
 
@@ -40,6 +41,7 @@ export const machineOf = ({ info }: Device): Machine => ({
   hidesTrips: info.software,
   neighbours: !info.software,
   subgroups: info.features.includes('subgroups') ? { min: Math.max(info.subgroups.min, 1) } : null,
+  sharing: profileOf(info).sharing,
   workgroupBytes: info.limits.maxComputeWorkgroupStorageSize,
   matrices: matricesOf(info),
 })

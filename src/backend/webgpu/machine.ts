@@ -24,6 +24,8 @@ export interface Machine {
   readonly neighbours: boolean
   /** The smallest subgroup, where shaders may use them. */
   readonly subgroups: { readonly min: number } | null
+  /** Lanes of a subgroup that share loads: see Note [Shared loads] in sharing.ts. Null: none do. */
+  readonly sharing: number | null
   /** Bytes of memory that a workgroup may share. */
   readonly workgroupBytes: number
   /** Where shaders may use them. */

@@ -23,6 +23,8 @@ export interface Profile {
   readonly busy: number
   /** A load of one element, of one of eight neighbours, of one in an aligned vector. */
   readonly load: { readonly single: number; readonly beside: number; readonly quad: number }
+  /** Lanes that share loads: see Note [Shared loads] in sharing.ts. Null: none do. */
+  readonly sharing: number | null
   /** A load where invocations that run together touch elements far apart; null where this does not matter. */
   readonly apart: number | null
   /** What an invocation costs beside its points. */
@@ -41,6 +43,7 @@ const lavapipe: Profile = {
   statements: 600,
   busy: 128,
   load: { single: 5, beside: 2, quad: 0.5 },
+  sharing: null,
   apart: null,
   invocation: 12,
   teams: [],
@@ -53,6 +56,7 @@ const swiftshader: Profile = {
   statements: 200,
   busy: 64,
   load: { single: 3, beside: 3, quad: 2 },
+  sharing: null,
   apart: null,
   invocation: 12,
   teams: [],
@@ -96,6 +100,7 @@ const gpu: Profile = {
   statements: 400,
   busy: 8192,
   load: { single: 3, beside: 2, quad: 0.75 },
+  sharing: null,
   apart: 12,
   invocation: 8,
   teams: [32, 64, 128, 256],
@@ -130,11 +135,20 @@ export function profileOf(adapter: Adapter): Profile {
   const { software, name, vendor, limits } = adapter
   const room = limits?.maxComputeWorkgroupStorageSize ?? GUARANTEED_BYTES
   const matrices = matrixStages(adapter, room)
-  if (software) return { ...(/llvmpipe|lavapipe/.test(name) ? lavapipe : swiftshader), matrices }
+  if (software)
+    return /llvmpipe|lavapipe/.test(name)
+      ? { ...lavapipe, sharing: evenSubgroups(adapter), matrices }
+      : { ...swiftshader, matrices }
   const profile = gpus[vendor ?? ''] ?? Object.entries(gpus).find(([key]) => name.includes(key))?.[1] ?? gpu
   const fits = (s: Stage) => s.tile[0] * s.tile[1] <= profile.results && bytesOfStage(s) <= room
   return { ...profile, stages: profile.stages.filter(fits), matrices }
 }
+
+/** The lanes of every subgroup, where shaders may use them and all have as many; else null. */
+const evenSubgroups = ({ features = [], subgroups = NONE }: Adapter): number | null =>
+  features.includes('subgroups') && subgroups.min > 1 && subgroups.min === subgroups.max
+    ? subgroups.min
+    : null
 
 /** The blocks that an adapter can compute by its largest matrices. */
 function matrixStages({ features = [], matrices = [], subgroups = NONE }: Adapter, room: number): Stage[] {

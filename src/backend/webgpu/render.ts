@@ -37,6 +37,7 @@ const anyGPU: Machine = {
   hidesTrips: false,
   neighbours: true,
   subgroups: null,
+  sharing: null,
   workgroupBytes: 16384,
   matrices: null,
 }
@@ -87,7 +88,9 @@ export function renderWGSL(
   const loops = loopsOf(k, tiles, { longestInnermost: machine.longestInnermost, few, team })
   const levelOf = new Map(loops.flatMap((l, i) => (l.inner ? [[l.axis, i + 1]] : [])))
   const quads = quadBindings(k, slots, tiles)
-  const code = makeEmitter(k, slots, tiles, quads, levelOf, loops.length)
+  const varying = machine.sharing === null ? null : grid.varying(machine.sharing)
+  const sharing = machine.sharing === null || varying === null ? null : { lanes: machine.sharing, varying }
+  const code = makeEmitter(k, slots, tiles, quads, levelOf, loops.length, null, sharing)
   const partial = 'p'.repeat(loops.filter(l => l.partial).length)
   const fold = (n: number, at: readonly At[]) => code.accumulate(n, at, isLongSum(k, n) ? partial : '')
   const pairs = few && steps.length > 1
@@ -135,7 +138,7 @@ function assemble(
     '@builtin(local_invocation_index) l: u32',
     ...(matrices
       ? ['@builtin(subgroup_id) g: u32']
-      : subgroups
+      : body.some(x => /\bsubgroup\b/.test(x))
         ? ['@builtin(subgroup_size) subgroup: u32']
         : []),
   ]

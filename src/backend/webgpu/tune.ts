@@ -12,8 +12,10 @@
  */
 import { type Affine, coefficient } from '../affine.ts'
 import { axesOf, axesOfGuard, dependencies } from '../depend.ts'
-import { type Instr, instructions, type Kernel, type Schedule, type Stage } from '../kernel.ts'
+import { type Instr, instructions, type Kernel, type Load, type Schedule, type Stage } from '../kernel.ts'
+import { varyingIn } from './grid.ts'
 import { type Adapter, type Profile, profileOf } from './presets.ts'
+import { sharedLoad } from './sharing.ts'
 import { invocationsOf, productOf } from './stage.ts'
 import { canShare, teamOf } from './team.ts'
 import { fastestAxis, LANES, quadBindings, type Slot, type Tile, tilesOf } from './tiles.ts'
@@ -259,6 +261,13 @@ function cost(f: Facts, s: Schedule, p: Profile): number {
     // drivers merge neighbours: the longer the run, the cheaper each
     return run ? p.load.beside * (0.5 + LANES / run.size) : p.load.single
   }
+  const varying = p.sharing === null || team !== null ? null : varyingIn(kernel, tiles, p.sharing)
+  const loading = (id: number, x: Load): number => {
+    const alone = access(x.buffer, x.index, masks[id])
+    if (p.sharing === null || varying === null || quads.has(x.buffer)) return alone
+    const shared = sharedLoad(kernel, masks, tiles, { lanes: p.sharing, varying }, id, x)
+    return shared === null ? alone : BROADCAST + alone / Math.min(p.sharing, tiles[shared.tile].size)
+  }
   // indices in tiles alone are constants
   let open = 0
   for (const [i, a] of kernel.axes.entries())
@@ -268,9 +277,7 @@ function cost(f: Facts, s: Schedule, p: Profile): number {
   for (const [id, x] of f.all.entries()) {
     const n = copies(masks[id])
     const weight =
-      x.k === 'load'
-        ? access(x.buffer, x.index, masks[id]) + 2 * x.guard.filter(g => isOpen(g.index)).length
-        : ofInstr(f, x)
+      x.k === 'load' ? loading(id, x) + 2 * x.guard.filter(g => isOpen(g.index)).length : ofInstr(f, x)
     const c = n * (weight + (x.k === 'load' || x.k === 'index' ? quotients(x.index, isOpen) : 0))
     if (f.reduce !== 0 && !(masks[id] & f.reduce)) outside += c
     else inside += c
@@ -303,6 +310,8 @@ function cost(f: Facts, s: Schedule, p: Profile): number {
   return (perStep + perResult) * waste * idle
 }
 
+/** What takes an element from the lane that loaded it. */
+const BROADCAST = 0.5
 /** A shuffle and what combines, or a barrier. */
 const JOIN = 4
 

@@ -107,7 +107,7 @@ export function startProbe(threads = availableParallelism()): Probe {
 }
 
 /** Of the cores that there are, the part from which every thread counts as having one of its own. */
-export const WHOLE = 0.85
+export const WHOLE = 0.92
 
 /**
  * How many whole cores the threads had together: their speed over the best of one alone.

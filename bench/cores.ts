@@ -130,12 +130,14 @@ export async function waitForCores(
   budget: { ms: number },
   cores: number,
 ): Promise<CoreSpeed> {
-  for (;;) {
+  for (let told = Infinity; ; ) {
     const begin = performance.now()
     const sample = probe.measure()
     seen.push(sample)
     if (budget.ms <= 0 || wholeCores([sample], seen) >= WHOLE * cores) return sample
-    process.stderr.write(`\r\x1b[2Kwaiting for the cores, ${Math.ceil(budget.ms / 1000)} s at most `)
+    const seconds = Math.ceil(budget.ms / 1000)
+    if (seconds < told) process.stderr.write(`\r\x1b[2Kwaiting for the cores, ${seconds} s at most `)
+    told = seconds
     // Ctrl-C is heard in between
     await nextTurn()
     budget.ms -= performance.now() - begin

@@ -17,7 +17,12 @@ import { spec, trace } from '../../src/dsl/trace.ts'
 import { kernelCase } from './kernels.ts'
 
 const profiles = {
-  lavapipe: profileOf({ software: true, name: 'llvmpipe-llvm-15-0-6-256-bits' }),
+  lavapipe: profileOf({
+    software: true,
+    name: 'llvmpipe-llvm-15-0-6-256-bits',
+    features: ['subgroups'],
+    subgroups: { min: 8, max: 8 },
+  }),
   swiftshader: profileOf({ software: true, name: 'swiftshader-device-subzero' }),
   gpu: profileOf({ software: false, name: 'nvidia-h200' }),
 }

@@ -54,8 +54,11 @@ export function tuner(
   onChoice: (choice: Choice) => void = () => {},
 ): (plan: Plan) => Promise<Plan> {
   const profile = profileOf(device.info)
-  // with and without matrices other schedules were measured
-  const asked = profile.matrices.length > 0 ? '\nsubgroup matrices' : ''
+  // with and without them other schedules were measured
+  const asked = [
+    ...(profile.matrices.length > 0 ? ['\nsubgroup matrices'] : []),
+    ...(profile.sharing !== null ? ['\nshared loads'] : []),
+  ].join('')
   const clock = makeClock(device)
   return async plan => {
     const texts = plan.steps.map(s => printKernel(s.kernel))

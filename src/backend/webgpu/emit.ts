@@ -314,6 +314,7 @@ export function makeEmitter(
     const place = at[how.tile] % lanes
     const first = at[how.tile] - place
     const count = Math.min(lanes, tiles[how.tile].size - first)
+    if (count === 1) return null
     const lane = bind(count === lanes ? `i32(l % ${lanes}u)` : `min(i32(l % ${lanes}u), ${count - 1})`, 0)
     const further = how.stride === 1 ? lane : bind(`${lane.text} * ${int32(how.stride)}`, 0)
     const own = load(x, at.with(how.tile, first), 0, [further])

@@ -141,7 +141,7 @@ export function partsOf(
   declarations: readonly string[],
   lines: readonly string[],
 ): Parts {
-  const grid = gridOf(kernel, tiles, { subgroup: 1, neighbours: false }, size)
+  const grid = gridOf(kernel, tiles, { subgroup: 1, neighbours: false, sharing: null }, size)
   return {
     grid,
     quads,

@@ -12,8 +12,8 @@ export interface Grid {
   readonly size: number
   /** Statements that find `i{axis}` of every parallel axis, or leave where there is no such point. */
   readonly head: readonly string[]
-  /** The axes along which the invocations of a subgroup of so many differ; null where some may have no point. */
-  varying(lanes: number): number | null
+  /** The axes along which lanes that share loads differ; null where none do: see Note [Shared loads] in sharing.ts. */
+  readonly varying: number | null
 }
 
 /**
@@ -24,7 +24,7 @@ export interface Grid {
 export function gridOf(
   k: Kernel,
   tiles: readonly Tile[],
-  { subgroup, neighbours }: Pick<Machine, 'subgroup' | 'neighbours'>,
+  { subgroup, neighbours, sharing }: Pick<Machine, 'subgroup' | 'neighbours' | 'sharing'>,
   team: number | null,
 ): Grid {
   const axes = inOrder(k, tiles, neighbours)
@@ -37,25 +37,23 @@ export function gridOf(
       `let n = ${flat};`,
       ...(points === workgroups[0] * workgroups[1] ? [] : [`if (n >= ${points}u) { return; }`]),
     ]
-    return { workgroups, size: team, head: [...head, ...decompose('n', axes)], varying: () => null }
+    return { workgroups, size: team, head: [...head, ...decompose('n', axes)], varying: null }
   }
   // A square of a tiled axis and the fastest one: neighbours in memory are neighbours in the workgroup.
   const wide = axes.filter(a => a.count >= SQUARE)
   const column = wide.at(-1)
   const row = wide.find(a => a !== column && tiles.some(t => t.axis === a.axis))
   if (column === undefined || row === undefined || subgroup < (SQUARE * SQUARE) / 2) {
-    const size = points < MANY ? Math.min(subgroup, WORKGROUP) : WORKGROUP
-    const { workgroups, flat } = spread(Math.ceil(points / size))
-    const head = [
-      `let n = ${flat} * ${size}u + l;`,
-      ...(points === workgroups[0] * workgroups[1] * size ? [] : [`if (n >= ${points}u) { return; }`]),
-    ]
-    const full = points === workgroups[0] * workgroups[1] * size
+    const { size, workgroups, flat, full } = inRows(points, subgroup, sharing)
     return {
       workgroups,
       size,
-      head: [...head, ...decompose('n', axes)],
-      varying: lanes => (full && size % lanes === 0 ? lastAxes(axes, lanes) : null),
+      head: [
+        `let n = ${flat} * ${size}u + l;`,
+        ...(full ? [] : [`if (n >= ${points}u) { return; }`]),
+        ...decompose('n', axes),
+      ],
+      varying: sharing !== null && full && size % sharing === 0 ? lastAxes(axes, sharing) : null,
     }
   }
   const square = [row, column]
@@ -68,7 +66,7 @@ export function gridOf(
   return {
     workgroups,
     size: SQUARE * SQUARE,
-    varying: () => null,
+    varying: null,
     head: [
       `let n = ${flat};`,
       ...(groups === workgroups[0] * workgroups[1] ? [] : [`if (n >= ${groups}u) { return; }`]),
@@ -92,9 +90,21 @@ function inOrder(k: Kernel, tiles: readonly Tile[], neighbours: boolean) {
   return [...natural.filter(a => a.axis !== fastest), ...natural.filter(a => a.axis === fastest)]
 }
 
-/** What `varying` of a grid of rows will be, where invocations are not put in the order of neighbours. */
-export const varyingIn = (k: Kernel, tiles: readonly Tile[], lanes: number): number | null =>
-  lastAxes(inOrder(k, tiles, false), lanes)
+/** Workgroups that take points as they come. Those whose lanes share loads are to be full: see Note [Shared loads]. */
+function inRows(points: number, subgroup: number, sharing: number | null) {
+  const most = points < MANY ? Math.min(subgroup, WORKGROUP) : WORKGROUP
+  const even = (size: number) => points % size === 0 && size % (sharing ?? 1) === 0
+  const size = sharing === null ? most : ([most, most / 2, most / 4, sharing].find(even) ?? most)
+  const { workgroups, flat } = spread(Math.ceil(points / size))
+  return { size, workgroups, flat, full: points === workgroups[0] * workgroups[1] * size }
+}
+
+/** `varying` of the grid, where it is of rows in natural order and subgroups have `lanes`. */
+export function varyingIn(k: Kernel, tiles: readonly Tile[], lanes: number): number | null {
+  const axes = inOrder(k, tiles, false)
+  const { size, full } = inRows(product(axes), lanes, lanes)
+  return full && size % lanes === 0 ? lastAxes(axes, lanes) : null
+}
 
 /** The last axes, as few as have a multiple of so many points together; null where these run into the next ones. */
 function lastAxes(

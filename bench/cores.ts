@@ -9,7 +9,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { type Code, EMPTY, encodeModule, put } from '../src/backend/cpu/wasm.ts'
 import { spin } from './cores-thread.mjs'
-import { summarise } from './statistics.ts'
+import { quantile, summarise } from './statistics.ts'
 
 /** GFLOP/s of one thread alone, and of all together. */
 export interface CoreSpeed {
@@ -32,6 +32,8 @@ const GFLOP = (ROUNDS * SUMS * 4 * 2) / 1e6
 const SPAN = 10
 /** Looks that count for nothing. */
 const WARM = 3
+/** Looks before the first wait. */
+const FIRST = 25
 
 /** A function that does `x = x * 0.5 + 0.5` in the lanes of 14 vectors. */
 function loop(): Uint8Array<ArrayBuffer> {
@@ -108,18 +110,37 @@ export function startProbe(threads = availableParallelism()): Probe {
 
 /** Of the cores that there are, the part from which every thread counts as having one of its own. */
 export const WHOLE = 0.92
+/** What a thread keeps of its speed, at least, where all work and each has a core: clocks fall. */
+const CLOCK = 0.75
+/** Looks from which the speed of a core is known: the last ones. */
+const KNOWN = 500
+/** The part of the looks that may be better than what counts as the best: timers err. */
+const ERRORS = 0.1
 
 /**
- * How many whole cores the threads had together: their speed over the best of one alone.
+ * How many whole cores the threads had together. One core is what a thread does at the run's best moments while all work,
+ * and at least three quarters of what one alone does: less are cores that others have a part of all the time.
  * @param samples  of the moments that matter: their median
  * @param run      of the whole run
+ * @param cores    those that there are
  */
-export const wholeCores = (samples: readonly CoreSpeed[], run: readonly CoreSpeed[]): number =>
-  summarise(samples.map(x => x.all)).median / Math.max(...run.map(x => x.one))
+export function wholeCores(samples: readonly CoreSpeed[], run: readonly CoreSpeed[], cores: number): number {
+  const best = (of: (x: CoreSpeed) => number) =>
+    quantile(
+      run
+        .slice(-KNOWN)
+        .map(of)
+        .sort((a, b) => a - b),
+      1 - ERRORS,
+    )
+  const core = Math.max(best(x => x.all) / cores, CLOCK * best(x => x.one))
+  return summarise(samples.map(x => x.all)).median / core
+}
 
 /**
- * Looks at the cores again and again, until all of them are whole. Gives the last look. It works all the time: a host
- * that laid two cores onto one of its own while they slept parts them only while both are awake.
+ * Looks at the cores again and again, until all of them are whole; then once more, and gives that look, which nobody chose.
+ * It works all the time: a host that laid two cores onto one of its own while they slept parts them only while both are
+ * awake.
  * @param seen    the looks of the run; new ones are added
  * @param budget  `ms` that may yet be waited in the whole run
  * @param cores   those that there are
@@ -130,18 +151,23 @@ export async function waitForCores(
   budget: { ms: number },
   cores: number,
 ): Promise<CoreSpeed> {
-  for (let told = Infinity; ; ) {
-    const begin = performance.now()
+  const look = (): CoreSpeed => {
     const sample = probe.measure()
     seen.push(sample)
-    if (budget.ms <= 0 || wholeCores([sample], seen) >= WHOLE * cores) return sample
+    return sample
+  }
+  // what a core can do has to be known before it is waited for
+  while (budget.ms > 0 && seen.length < FIRST) look()
+  for (let told = Infinity; budget.ms > 0 && wholeCores([look()], seen, cores) < WHOLE * cores; ) {
+    const begin = performance.now()
     const seconds = Math.ceil(budget.ms / 1000)
     if (seconds < told) process.stderr.write(`\r\x1b[2Kwaiting for the cores, ${seconds} s at most `)
     told = seconds
     // Ctrl-C is heard in between
     await nextTurn()
-    budget.ms -= performance.now() - begin
+    budget.ms -= SPAN * 2 + performance.now() - begin
   }
+  return look()
 }
 
 /** The cores of this machine without the second threads of each, where Linux tells them apart. */

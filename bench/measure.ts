@@ -97,9 +97,8 @@ async function measureRun(
       await sleep(SETTLE)
       await before()
       tell(r.entrant.contender.name)
-      const start = performance.now()
       const { error, times = [] } = await r.entrant.child.ask({ op: 'measure', reps, ms })
-      r.spent += performance.now() - start
+      r.spent += times.reduce((sum, t) => sum + t, 0)
       r.times.push(...times)
       const contender = r.entrant.contender.name
       if (error !== undefined) outcomes.set(contender, { contender, error })
@@ -175,6 +174,9 @@ async function measureStart(entrants: readonly Entrant[], budget: Budget): Promi
   })
 }
 
+/** How long a start may take, to the process's end, in ms. */
+const START_LIMIT = 60_000
+
 /** In ms; the process has ended when it is given, so that nobody starts while another still gives back its memory. */
 const timeToFirstLine = (
   [program, ...args]: readonly string[],
@@ -182,7 +184,11 @@ const timeToFirstLine = (
 ): Promise<number | string> =>
   new Promise(resolve => {
     const begin = performance.now()
-    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } })
+    const child = spawn(program, args, {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...env },
+      timeout: START_LIMIT,
+    })
     let time: number | undefined
     let said = ''
     child.stdout.once('data', () => {
@@ -192,7 +198,8 @@ const timeToFirstLine = (
       said = `${said}${chunk}`.slice(-2000)
     })
     child.on('error', e => resolve(e.message))
-    child.on('close', code =>
-      resolve(time ?? `ended with ${code}: ${said.split('\n').find(l => /error/i.test(l)) ?? ''}`),
-    )
+    child.on('close', (code, signal) => {
+      const why = said.split('\n').find(l => /error/i.test(l)) ?? ''
+      resolve(code === 0 && time !== undefined ? time : `ended with ${signal ?? code}: ${why}`)
+    })
   })

@@ -84,19 +84,20 @@ export function ratiosSheet(results: readonly Result[]): Sheet {
 }
 
 /** The whole cores that a workload's turns had, in the median; undefined where nobody looked. */
-function coresOf(results: readonly Result[], workload: string): number | undefined {
+function coresOf({ results, machine }: Run, workload: string): number | undefined {
   const samples = results.find(r => r.workload === workload)?.cores ?? []
   const run = results.flatMap(r => r.cores)
-  return samples.length === 0 ? undefined : wholeCores(samples, run)
+  return samples.length === 0 ? undefined : wholeCores(samples, run, machine.wholeCores)
 }
 
 /** What the cores did before the turns: multiplications and additions in registers. */
-export function coresSheet({ results, machine }: Run): Sheet {
+export function coresSheet(run: Run): Sheet {
+  const { results, machine } = run
   const range = (xs: readonly number[]) => `${short(Math.min(...xs))} to ${short(Math.max(...xs))}`
   return {
     header: ['GFLOP/s', '1 thread', `${machine.cores} threads`, 'whole cores, median'],
     rows: results.flatMap(r => {
-      const cores = coresOf(results, r.workload)
+      const cores = coresOf(run, r.workload)
       if (cores === undefined) return []
       return [[r.title, range(r.cores.map(x => x.one)), range(r.cores.map(x => x.all)), short(cores)]]
     }),
@@ -104,11 +105,12 @@ export function coresSheet({ results, machine }: Run): Sheet {
 }
 
 /** The targets, and where Cotangent stands; no verdict where others had the machine, or a part of its cores. */
-export function targetsSheet({ results, machine }: Run): Sheet {
+export function targetsSheet(run: Run): Sheet {
+  const { results, machine } = run
   const busy = isBusy(machine)
   const verdict = (workload: string, reached: boolean): string => {
     if (busy) return 'not judged: the machine was busy'
-    const cores = coresOf(results, workload)
+    const cores = coresOf(run, workload)
     if (cores !== undefined && cores < WHOLE * machine.wholeCores)
       return `not judged: ${machine.cores} threads had ${short(cores)} cores`
     return reached ? 'reached' : 'missed'

@@ -105,12 +105,13 @@ test('the check of the device finds sums in f16 and transposed operands, and giv
   skip,
 }, async () => {
   for (const fault of ['f16 sums', 'transposed'] as const satisfies readonly Fault[]) {
-    const result = await withMatrices(emulation(device(), { ...nvidia, workgroupBytes: 12288, fault }))()
+    const emulated = emulation(device(), { ...nvidia, workgroupBytes: 12288, fault })
+    const result = await withMatrices(emulated)()
     assert.ok(result._tag === 'Left', fault)
     assert.match(
       result.left.message,
       /do not compute what they should: .* of 16 x 16 x 16, element \[\d+, \d+\] is -?[\d.]+, and should be/,
     )
-    assert.ok(result.left.message.includes(device().info.name))
+    assert.ok(result.left.message.includes(emulated.info.name))
   }
 })

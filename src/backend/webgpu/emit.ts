@@ -11,15 +11,15 @@
  * touched four elements at a time, where a binding allows it (`quadBindings`).
  */
 import { CompileError } from '../../dsl/errors.ts'
-import { type Affine, type Atom, addConst, bounds, type Condition, coefficient } from '../affine.ts'
+import { type Affine, type Atom, addConst, axis, bounds, type Condition, coefficient } from '../affine.ts'
 import { dependencies } from '../depend.ts'
 import { instructions, type Kernel, type Load, type Store } from '../kernel.ts'
+import { flatten } from '../values.ts'
 import { type Sharing, sharedLoad } from './sharing.ts'
-import { type At, LANES, type Slot, type Tile } from './tiles.ts'
+import { type At, bindingType, LANES, type Slot, type Tile } from './tiles.ts'
 import {
   castText,
   combine,
-  type ElementType,
   elementType,
   identity,
   int32,
@@ -44,13 +44,6 @@ export interface Emitter {
 interface Text {
   readonly text: string
   readonly level: number
-}
-
-/** The element type of a binding: that of its buffers, or words where they differ. f16 never shares with others. */
-export const bindingType = (k: Kernel, slots: readonly Slot[], binding: number): ElementType => {
-  const types = new Set(k.buffers.filter((_, i) => slots[i].binding === binding).map(elementType))
-  const [first] = types
-  return types.size === 1 ? first : 'u32'
 }
 
 /**
@@ -317,11 +310,8 @@ export function makeEmitter(
     if (count === 1) return null
     const lane = bind(count === lanes ? `i32(l % ${lanes}u)` : `min(i32(l % ${lanes}u), ${count - 1})`, 0)
     const further = how.stride === 1 ? lane : bind(`${lane.text} * ${int32(how.stride)}`, 0)
-    const own = load(x, at.with(how.tile, first), 0, [further])
-    return {
-      text: `subgroupBroadcast(${bind(own.text, own.level).text}, ${place}u)`,
-      level: own.level,
-    }
+    const { text, level } = load(x, at.with(how.tile, first), 0, [further])
+    return { text: `subgroupBroadcast(${bind(text, level).text}, ${place}u)`, level }
   }
 
   const accumulator = (n: number, at: At): string => {
@@ -392,15 +382,12 @@ export function makeEmitter(
 const isArg = (k: Kernel, accumulator: number): boolean => k.accumulators[accumulator].how.startsWith('arg')
 
 /** The row-major position in the reduce axes. */
-function flatReduceIndex(k: Kernel): Affine {
-  const terms: Affine['terms'][number][] = []
-  let stride = 1
-  for (const [i, a] of [...k.axes.entries()].reverse())
-    if (a.kind === 'reduce') {
-      terms.push({ atom: { k: 'axis', axis: i, extent: a.extent }, coef: stride })
-      stride *= a.extent
-    }
-  return { terms, offset: 0 }
+function flatReduceIndex({ axes }: Kernel): Affine {
+  const reduced = [...axes.entries()].filter(([, a]) => a.kind === 'reduce')
+  return flatten(
+    reduced.map(([i, a]) => axis(i, a.extent)),
+    reduced.map(([, a]) => a.extent),
+  )
 }
 
 /** The number that an index expression is, where it is one. */

@@ -9,7 +9,7 @@
  */
 import { CompileError } from '../../dsl/errors.ts'
 import type { Kernel, Schedule } from '../kernel.ts'
-import { bindingType, makeEmitter } from './emit.ts'
+import { makeEmitter } from './emit.ts'
 import { gridOf } from './grid.ts'
 import { isLongSum, loopsOf, nest } from './loops.ts'
 import type { Machine } from './machine.ts'
@@ -17,7 +17,7 @@ import { hasMatrices, renderMatrices } from './matrices.ts'
 import { stagingOf } from './stage.ts'
 import { renderStaged } from './staged.ts'
 import { join, teamOf } from './team.ts'
-import { type At, quadBindings, type Slot, type Tile, tilesOf } from './tiles.ts'
+import { type At, bindingType, quadBindings, type Slot, type Tile, tilesOf } from './tiles.ts'
 import { helpersFor } from './wgsl.ts'
 
 /** A compute shader: entry point `main`, every binding in group 0. */

@@ -5,7 +5,7 @@
 import { type Affine, coefficient } from '../affine.ts'
 import { axesOf, axesOfGuard, dependencies } from '../depend.ts'
 import type { Kernel, Schedule } from '../kernel.ts'
-import { elementType } from './wgsl.ts'
+import { type ElementType, elementType } from './wgsl.ts'
 
 /** Where a kernel's buffer is bound. Buffers may share a binding: `offset` tells them apart. */
 export interface Slot {
@@ -113,9 +113,15 @@ export function quadBindings(k: Kernel, slots: readonly Slot[], tiles: readonly 
     if (x.k === 'load') access(x.buffer, quad(x.buffer, x.index, axesOfGuard(x.guard, of)))
   for (const s of k.stores)
     access(s.buffer, s.mode === 'set' && quad(s.buffer, s.index, axesOfGuard(s.guard, of)))
-  const uniform = (binding: number) => {
-    const types = new Set(k.buffers.filter((_, i) => slots[i].binding === binding).map(elementType))
-    return types.size === 1
-  }
+  const uniform = (binding: number) => typesIn(k, slots, binding).size === 1
   return new Set([...verdicts].flatMap(([binding, yes]) => (yes && uniform(binding) ? [binding] : [])))
 }
+
+/** The element type of a binding: that of its buffers, or words where they differ. f16 never shares with others. */
+export function bindingType(k: Kernel, slots: readonly Slot[], binding: number): ElementType {
+  const [first, ...others] = typesIn(k, slots, binding)
+  return others.length === 0 ? first : 'u32'
+}
+
+const typesIn = (k: Kernel, slots: readonly Slot[], binding: number): ReadonlySet<ElementType> =>
+  new Set(k.buffers.filter((_, i) => slots[i].binding === binding).map(elementType))

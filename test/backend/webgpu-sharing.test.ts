@@ -54,9 +54,9 @@ test('what all lanes read, one of them loads', () => {
 test('nothing is shared where lanes differ, or where some have no point', () => {
   const shares = (k: Kernel, s: Schedule) => render(k, s).includes('subgroup')
   assert.ok(shares(matrixProduct(32, 64, 24), rows(4)))
-  // 12 columns: eight lanes lie in two rows of tiles; of two rows of tiles together 24 are three times eight
+  // 12 columns by 2 groups of rows: eight lanes lie in both groups
   assert.ok(!shares(matrixProduct(8, 12, 24), rows(4)))
-  // 33 columns by 8 groups of rows: a multiple of eight, along both axes
+  // 33 columns by 8 groups of rows: eights go from one group into the next
   assert.ok(!shares(matrixProduct(32, 33, 24), rows(4)))
   // 9 points: the second workgroup is not full
   assert.ok(!shares(matrixProduct(4, 9, 24), rows(4)))

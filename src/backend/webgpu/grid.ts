@@ -44,7 +44,8 @@ export function gridOf(
   const column = wide.at(-1)
   const row = wide.find(a => a !== column && tiles.some(t => t.axis === a.axis))
   if (column === undefined || row === undefined || subgroup < (SQUARE * SQUARE) / 2) {
-    const { size, workgroups, flat, full } = inRows(points, subgroup, sharing)
+    const rows = inRows(points, subgroup, sharing)
+    const { size, workgroups, flat, full } = rows
     return {
       workgroups,
       size,
@@ -53,7 +54,7 @@ export function gridOf(
         ...(full ? [] : [`if (n >= ${points}u) { return; }`]),
         ...decompose('n', axes),
       ],
-      varying: sharing !== null && full && size % sharing === 0 ? lastAxes(axes, sharing) : null,
+      varying: sharing === null ? null : varyingAxes(axes, rows, sharing),
     }
   }
   const square = [row, column]
@@ -102,15 +103,19 @@ function inRows(points: number, subgroup: number, sharing: number | null) {
 /** `varying` of the grid, where it is of rows in natural order and subgroups have `lanes`. */
 export function varyingIn(k: Kernel, tiles: readonly Tile[], lanes: number): number | null {
   const axes = inOrder(k, tiles, false)
-  const { size, full } = inRows(product(axes), lanes, lanes)
-  return full && size % lanes === 0 ? lastAxes(axes, lanes) : null
+  return varyingAxes(axes, inRows(product(axes), lanes, lanes), lanes)
 }
 
+const varyingAxes = (axes: readonly Counted[], { size, full }: ReturnType<typeof inRows>, lanes: number) =>
+  full && size % lanes === 0 ? lastAxes(axes, lanes) : null
+
+/** An axis, and its points or groups. */
+interface Counted {
+  readonly axis: number
+  readonly count: number
+}
 /** The last axes, as few as have a multiple of so many points together; null where these run into the next ones. */
-function lastAxes(
-  axes: readonly { readonly axis: number; readonly count: number }[],
-  points: number,
-): number | null {
+function lastAxes(axes: readonly Counted[], points: number): number | null {
   let [mask, n] = [0, 1]
   for (const { axis, count } of axes.toReversed()) {
     if (n % points === 0) break
